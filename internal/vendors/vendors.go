@@ -1,0 +1,59 @@
+// Package vendors is the contract of a vendor adapter: send a command once, ask what became of it, and say honestly
+// what a failure proves.
+//
+// Adapters live in one folder each and are joined in catalog. They refuse to retry, to remember and to decide: one
+// call is at most one request on the wire. Callers must have stored their intent before Send, and must give every call
+// a deadline.
+package vendors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"paydispatch/internal/commands"
+)
+
+// Vendor executes one kind of command.
+type Vendor interface {
+	// Send submits the command; at most one request reaches the wire. Its error, if any, is an *Error.
+	Send(ctx context.Context, c commands.Command) (commands.Reply, error)
+	// Ask asks what became of the command's operation. It has no effect at the vendor.
+	Ask(ctx context.Context, c commands.Command) (commands.Reply, error)
+}
+
+// Error is a failed call, with what it proves.
+type Error struct {
+	// Class says what the failure proves; the zero value is Unknown.
+	Class commands.Class
+	// Code is a stable word from a closed list of the adapter or of wire, such as "timeout" or "dial_failed"; it
+	// reaches metrics and results.
+	Code string
+	// RetryAfter is how long the vendor asked to be left alone; 0 when it did not say.
+	RetryAfter time.Duration
+	// Err is the cause, free of secrets and personal data.
+	Err error
+}
+
+// Error implements error.
+func (e *Error) Error() string { return fmt.Sprintf("%s (%s): %v", e.Code, e.Class, e.Err) }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ClassOf returns what err proves: Unknown for anything that is not an *Error.
+func ClassOf(err error) commands.Class {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Class
+	}
+	return commands.ClassUnknown
+}
+
+// CodeOf returns the stable word of err, "unclassified" for anything that is not an *Error.
+func CodeOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok && e.Code != "" {
+		return e.Code
+	}
+	return "unclassified"
+}

@@ -1,0 +1,330 @@
+package commands
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Advance decides what one fact means for an operation: the state to be in next, and the one thing to do. It is total:
+// each phase and event is a transition or a *Refusal. It never changes its arguments.
+func Advance(s State, e Event, p Policy, now time.Time) (State, Action, error) {
+	m := move{state: s, policy: p, now: now}
+	switch e := e.(type) {
+	case Arrived:
+		return m.arrived(e)
+	case Due:
+		return m.due(e)
+	case Replied:
+		return m.replied(e)
+	case SendFailed:
+		return m.sendFailed(e)
+	case Answered:
+		return m.answered(e)
+	case AskFailed:
+		return m.askFailed(e)
+	case CalledBack:
+		return m.calledBack(e)
+	case Published:
+		return m.published(e)
+	}
+	return m.refuse(nil, ReasonImpossible)
+}
+
+// move is one decision in the making.
+type move struct {
+	state  State
+	policy Policy
+	now    time.Time
+}
+
+func (m move) refuse(e Event, reason string) (State, Action, error) {
+	name := "none"
+	if e != nil {
+		name = e.event()
+	}
+	return m.state, Action{}, &Refusal{Phase: m.state.Phase, Event: name, Reason: reason}
+}
+
+func (m move) arrived(e Arrived) (State, Action, error) {
+	s := m.state
+	if s.Phase == New {
+		if e.Forgot.IsZero() {
+			return m.send()
+		}
+		m.state.Phase, m.state.SentAt = Asking, e.Forgot
+		return m.ask()
+	}
+	sameContent := slices.Contains(e.Fingerprints, s.Fingerprint)
+	switch {
+	case e.Request == s.RequestID && sameContent:
+		return m.resume(true)
+	case sameContent:
+		return m.answer(s.duplicate(m.policy.Spec, e.Request, m.now))
+	}
+	r := Rejection{RequestID: e.Request, Key: s.Key, Content: first(e.Fingerprints)}
+	if e.Request == s.RequestID {
+		r.Reason, r.Detail = "request_reused", "this requestId was used before with another content; nothing was sent for this message"
+	} else {
+		r.Reason, r.Detail = "order_reused", "this "+m.policy.Spec.KeyField+" belongs to requestId "+string(s.RequestID)+" with another content; nothing was sent for this message"
+	}
+	return m.answer(m.policy.Spec.Rejected(r, m.now))
+}
+
+func (m move) due(e Due) (State, Action, error) {
+	if m.state.Phase == New {
+		return m.refuse(e, ReasonUnknownOrder)
+	}
+	if m.state.Parks > e.Parks && !m.state.Phase.Final() {
+		return m.finish() // a later copy exists: it was published before this count was stored
+	}
+	return m.resume(false)
+}
+
+// resume goes on from wherever the operation was left. arrived tells a command message from a parked copy.
+func (m move) resume(arrived bool) (State, Action, error) {
+	s := m.state
+	switch s.Phase {
+	case Sending:
+		if m.now.Before(s.Lease) {
+			return s, Action{Do: DoWait, Until: s.Lease}, nil
+		}
+		// Someone died in mid-call: it may have had its effect at any moment of the lease.
+		m.state.Phase, m.state.SentAt = Asking, s.Lease
+		return m.ask()
+	case Waiting:
+		if wait := s.NotBefore.Sub(m.now); wait > 0 {
+			return m.park(wait)
+		}
+		return m.send()
+	case Asking, Refused, Pending:
+		return m.ask()
+	case Settled:
+		return m.announce()
+	case Unresolved, Announced:
+		if arrived {
+			return m.answer(s.Result)
+		}
+		return m.finish()
+	}
+	return m.refuse(Arrived{}, ReasonImpossible)
+}
+
+func (m move) replied(e Replied) (State, Action, error) {
+	if m.state.Phase == New {
+		return m.refuse(e, ReasonImpossible)
+	}
+	switch e.Reply.Status {
+	case StatusSucceeded, StatusFailed:
+		return m.settle(e.Reply)
+	case StatusPending:
+		return m.pending(e.Reply)
+	case StatusRefused:
+		if !m.mine(e.Attempt) {
+			return m.resume(false)
+		}
+		reply := e.Reply
+		m.state.Phase, m.state.SentAt, m.state.Refusal = Refused, m.now, &reply
+		return m.ask()
+	}
+	return m.refuse(e, ReasonImpossible)
+}
+
+func (m move) sendFailed(e SendFailed) (State, Action, error) {
+	if m.state.Phase == New {
+		return m.refuse(e, ReasonImpossible)
+	}
+	if !m.mine(e.Attempt) {
+		return m.resume(false)
+	}
+	switch e.Class {
+	case ClassRetryable:
+		m.state.Phase, m.state.SentAt = Waiting, time.Time{}
+		m.state.Sends--
+		return m.park(e.RetryAfter)
+	case ClassPermanent:
+		return m.settle(Reply{Status: StatusFailed, Code: e.Code})
+	}
+	m.state.Phase, m.state.SentAt = Asking, m.now
+	return m.ask()
+}
+
+// mine reports whether the submission just heard of is the one that the record knows to be under way.
+func (m move) mine(attempt int) bool { return m.state.Phase == Sending && m.state.Sends == attempt }
+
+func (m move) answered(e Answered) (State, Action, error) {
+	if m.state.Phase == New {
+		return m.refuse(e, ReasonImpossible)
+	}
+	switch e.Reply.Status {
+	case StatusSucceeded, StatusFailed:
+		return m.settle(e.Reply)
+	case StatusPending:
+		return m.pending(e.Reply)
+	case StatusMissing:
+		return m.missing(e.Reply)
+	}
+	return m.refuse(e, ReasonImpossible)
+}
+
+// missing weighs a "no such order". It counts only once the settle delay since the last possible submission has passed,
+// and never against the vendor's own earlier word that the order exists.
+func (m move) missing(r Reply) (State, Action, error) {
+	s := m.state
+	wait := s.SentAt.Add(m.policy.Settle).Sub(m.now)
+	switch {
+	case s.Phase != Asking && s.Phase != Refused && s.Phase != Pending:
+		return m.resume(false)
+	case s.Phase == Pending:
+		return m.park(0)
+	case wait > 0:
+		return m.park(wait)
+	case s.Phase == Refused:
+		return m.settle(Reply{Status: StatusFailed, Code: s.Refusal.Code, Message: s.Refusal.Message, Fields: s.Refusal.Fields})
+	case s.Sends >= m.policy.MaxSends:
+		return m.park(0)
+	}
+	return m.send()
+}
+
+func (m move) askFailed(e AskFailed) (State, Action, error) {
+	switch m.state.Phase {
+	case New:
+		return m.refuse(e, ReasonImpossible)
+	case Asking, Refused, Pending:
+		return m.park(e.RetryAfter)
+	}
+	return m.resume(false)
+}
+
+func (m move) calledBack(e CalledBack) (State, Action, error) {
+	if m.state.Phase == New {
+		return m.refuse(e, ReasonUnknownOrder)
+	}
+	for _, field := range m.policy.Spec.MatchFields {
+		if contradicts(e.Reply.Fields[field], m.state.Seen[field]) || contradicts(e.Reply.Fields[field], m.state.Carry[field]) {
+			return m.refuse(e, ReasonMismatch)
+		}
+	}
+	switch e.Reply.Status {
+	case StatusSucceeded, StatusFailed:
+		return m.settle(e.Reply)
+	case StatusPending:
+		return m.finish() // a hint that asks nothing of us: the parked copy goes on asking
+	}
+	return m.refuse(e, ReasonImpossible)
+}
+
+func (m move) published(e Published) (State, Action, error) {
+	switch m.state.Phase {
+	case Settled:
+		m.state.Phase = Announced
+		return m.finish()
+	case Unresolved, Announced:
+		return m.finish()
+	case Pending:
+		m.state.Told = true
+		return m.park(0)
+	}
+	return m.refuse(e, ReasonImpossible)
+}
+
+// settle takes the vendor's final word, once. A contrary word to a settled operation is an event of its own.
+func (m move) settle(r Reply) (State, Action, error) {
+	if m.state.Phase.Final() {
+		if r.Status != m.state.Verdict {
+			return m.answer(m.state.conflict(m.policy.Spec, r, m.now))
+		}
+		return m.resume(false)
+	}
+	m.see(r)
+	m.state.Result = m.state.verdict(m.policy.Spec, r, m.now)
+	m.state.Phase, m.state.Verdict = Settled, r.Status
+	return m.announce()
+}
+
+func (m move) pending(r Reply) (State, Action, error) {
+	switch m.state.Phase {
+	case Unresolved, Settled, Announced:
+		return m.resume(false)
+	}
+	m.see(r)
+	if m.state.Phase != Pending {
+		m.state.Tries = 0
+	}
+	m.state.Phase = Pending
+	if m.state.Told {
+		return m.park(0)
+	}
+	return m.state, Action{Do: DoReport, Result: m.state.pending(m.policy.Spec, r, m.now)}, nil
+}
+
+// see remembers the vendor's fields, without touching the maps of the state that came in.
+func (m *move) see(r Reply) {
+	seen := maps.Clone(m.state.Seen)
+	if seen == nil {
+		seen = map[string]string{}
+	}
+	maps.Copy(seen, r.Fields)
+	m.state.Seen = seen
+}
+
+func (m move) send() (State, Action, error) {
+	if m.overdue() {
+		return m.giveUp()
+	}
+	s := &m.state
+	s.Phase, s.SentAt, s.Sends, s.Tries = Sending, m.now, s.Sends+1, keepTries(s)
+	s.Owner, s.Lease, s.NotBefore, s.Refusal = m.policy.Owner, m.now.Add(m.policy.Lease), time.Time{}, nil
+	return m.state, Action{Do: DoSend}, nil
+}
+
+// keepTries lets the delay go on growing while nothing can be sent at all, and starts anew after a submission.
+func keepTries(s *State) int {
+	if s.Phase == Waiting {
+		return s.Tries
+	}
+	return 0
+}
+
+func (m move) ask() (State, Action, error)      { return m.state, Action{Do: DoAsk}, nil }
+func (m move) announce() (State, Action, error) { return m.state, Action{Do: DoAnnounce}, nil }
+func (m move) finish() (State, Action, error)   { return m.state, Action{Do: DoFinish}, nil }
+func (m move) answer(r *Result) (State, Action, error) {
+	return m.state, Action{Do: DoAnswer, Result: r}, nil
+}
+
+// park holds the operation back for at least atLeast and at least the delay of this try, or gives up at the deadline.
+func (m move) park(atLeast time.Duration) (State, Action, error) {
+	if m.overdue() {
+		return m.giveUp()
+	}
+	tier := m.policy.Tier(max(atLeast, m.policy.Delay(m.state.Tries)))
+	if atLeast > 0 && m.state.Tries == 0 {
+		tier = m.policy.Tier(atLeast)
+	}
+	until := m.now.Add(m.policy.Tiers[tier])
+	m.state.Parks++
+	m.state.Tries++
+	if m.state.Phase == Waiting {
+		m.state.NotBefore = until
+	}
+	return m.state, Action{Do: DoPark, Until: until, Tier: tier}, nil
+}
+
+func (m move) overdue() bool { return !m.now.Before(m.state.FirstSeen.Add(m.policy.Deadline)) }
+
+func (m move) giveUp() (State, Action, error) {
+	m.state.Result = m.state.unresolved(m.policy.Spec, m.now)
+	m.state.Phase = Unresolved
+	return m.announce()
+}
+
+func contradicts(a, b string) bool { return a != "" && b != "" && a != b }
+
+func first(s []string) string {
+	if len(s) == 0 {
+		return ""
+	}
+	return s[0]
+}

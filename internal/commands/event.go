@@ -1,0 +1,65 @@
+package commands
+
+import "time"
+
+// Event is a fact that moves an operation. The set is closed: Arrived, Due, Replied, SendFailed, Answered, AskFailed,
+// CalledBack, Published.
+type Event interface{ event() string }
+
+// Arrived: a command message of this operation is at hand, for the first time or again.
+type Arrived struct {
+	// Request and Fingerprints are the message's, to tell a redelivery from a duplicate from a conflict.
+	Request      RequestID
+	Fingerprints []string
+	// Forgot is when the store was found to have lost its memory; zero when it never did. A new operation is then asked
+	// about before it is sent.
+	Forgot time.Time
+}
+
+// Due: a parked copy of this operation has come due.
+type Due struct {
+	// Parks is the count that the copy carries.
+	Parks int
+}
+
+// Replied: the vendor answered our submission.
+type Replied struct {
+	// Attempt is State.Sends as it was when the request went out.
+	Attempt int
+	Reply   Reply
+}
+
+// SendFailed: our submission brought no answer that counts.
+type SendFailed struct {
+	// Attempt is State.Sends as it was when the request went out.
+	Attempt int
+	Class   Class
+	// Code is the adapter's stable word for the failure.
+	Code string
+	// RetryAfter is the vendor's wish, 0 when none.
+	RetryAfter time.Duration
+}
+
+// Answered: the vendor answered our question.
+type Answered struct{ Reply Reply }
+
+// AskFailed: our question brought no answer that counts.
+type AskFailed struct {
+	Code       string
+	RetryAfter time.Duration
+}
+
+// CalledBack: an authenticated callback of the vendor speaks of this operation.
+type CalledBack struct{ Reply Reply }
+
+// Published: the event of the last Announce or Report is durable.
+type Published struct{}
+
+func (Arrived) event() string    { return "arrived" }
+func (Due) event() string        { return "due" }
+func (Replied) event() string    { return "replied" }
+func (SendFailed) event() string { return "send-failed" }
+func (Answered) event() string   { return "answered" }
+func (AskFailed) event() string  { return "ask-failed" }
+func (CalledBack) event() string { return "called-back" }
+func (Published) event() string  { return "published" }

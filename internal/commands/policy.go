@@ -1,0 +1,67 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Policy is what is set, not decided, about the operations of one command topic.
+type Policy struct {
+	Spec Spec
+	// Owner names this process incarnation in records.
+	Owner string
+	// Lease is how long a process may be at one submission; longer than the vendor timeout.
+	Lease time.Duration
+	// Settle is how long after the last possible submission a "no such order" begins to count. Not shorter than Lease.
+	Settle time.Duration
+	// Deadline is how long an operation may stay without a verdict before a person is called.
+	Deadline time.Duration
+	// MaxSends bounds the submissions of one operation; the first one counts.
+	MaxSends int
+	// Tiers are the delays of the delay topics, ascending.
+	Tiers []time.Duration
+}
+
+// Validate names every problem of the policy at once.
+func (p Policy) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if p.Lease <= 0 {
+		bad("lease %v: must be positive", p.Lease)
+	}
+	if p.Settle < p.Lease {
+		bad("settle delay %v: must not be shorter than the lease %v, or an order still on the wire could be taken for missing", p.Settle, p.Lease)
+	}
+	if p.Deadline <= p.Settle {
+		bad("deadline %v: must be longer than the settle delay %v", p.Deadline, p.Settle)
+	}
+	if p.MaxSends < 1 {
+		bad("max sends %d: must be at least 1", p.MaxSends)
+	}
+	if len(p.Tiers) == 0 {
+		bad("delay tiers: at least one is needed")
+	}
+	for i, t := range p.Tiers {
+		if t <= 0 || (i > 0 && t <= p.Tiers[i-1]) {
+			bad("delay tiers %v: must be positive and ascending", p.Tiers)
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Delay returns the wait before try number n (0 for the first): the n-th tier, the last one from then on.
+func (p Policy) Delay(n int) time.Duration {
+	return p.Tiers[min(max(n, 0), len(p.Tiers)-1)]
+}
+
+// Tier returns the index of the shortest tier that is not shorter than d, or of the longest.
+func (p Policy) Tier(d time.Duration) int {
+	for i, t := range p.Tiers {
+		if t >= d {
+			return i
+		}
+	}
+	return len(p.Tiers) - 1
+}

@@ -1,0 +1,167 @@
+package commands
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"time"
+)
+
+// Kinds of result events; the type is "<Spec.Type>.<kind>.v1".
+const (
+	KindSucceeded  = "succeeded"
+	KindFailed     = "failed"
+	KindPending    = "pending"
+	KindRejected   = "rejected"
+	KindDuplicate  = "duplicate"
+	KindUnresolved = "unresolved"
+	KindConflict   = "conflict"
+)
+
+// Result is one CloudEvents 1.0 event (design 3), in the parts that binary mode needs.
+type Result struct {
+	// ID is deterministic: the same verdict has the same id whoever publishes it and how often.
+	ID string `json:"id"`
+	// Type such as "withhold.succeeded.v1".
+	Type string `json:"type"`
+	// Source as in Spec.Source.
+	Source string `json:"source"`
+	// Subject is the operation key, and the Kafka key.
+	Subject string `json:"subject"`
+	// Time is when it was decided; it never changes afterwards.
+	Time time.Time `json:"time"`
+	// Data is the JSON object: strings under the vendors' own field names.
+	Data json.RawMessage `json:"data"`
+}
+
+// Kind returns the word between the dots of a type made by this package, "" for another.
+func (r Result) Kind() string {
+	for _, k := range []string{KindSucceeded, KindFailed, KindPending, KindRejected, KindDuplicate, KindUnresolved, KindConflict} {
+		if suffix := "." + k + ".v1"; len(r.Type) > len(suffix) && r.Type[len(r.Type)-len(suffix):] == suffix {
+			return k
+		}
+	}
+	return ""
+}
+
+// EventID derives an event's id from what it is about: the event type's first word, a role ("verdict", "pending", …)
+// and the names that make it unique.
+func EventID(words ...string) string {
+	h := sha256.New()
+	for _, w := range words {
+		var size [4]byte
+		n := len(w)
+		size[0], size[1], size[2], size[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
+		h.Write(size[:])
+		h.Write([]byte(w))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// VerdictID is the id of the one verdict of an operation. It does not depend on the request, so that even a store that
+// forgot which request came first cannot make a ledger book an order twice.
+func (s Spec) VerdictID(key OperationKey) string { return EventID(s.Type, "verdict", string(key)) }
+
+func (s Spec) result(kind, id string, key OperationKey, now time.Time, data map[string]string) *Result {
+	raw, err := json.Marshal(data)
+	if err != nil { // strings always encode
+		panic(err)
+	}
+	return &Result{ID: id, Type: s.Type + "." + kind + ".v1", Source: s.Source, Subject: string(key), Time: now.UTC(), Data: raw}
+}
+
+// verdict builds the final event of an operation.
+func (s State) verdict(spec Spec, r Reply, now time.Time) *Result {
+	kind := KindFailed
+	if r.Status == StatusSucceeded {
+		kind = KindSucceeded
+	}
+	return spec.result(kind, spec.VerdictID(s.Key), s.Key, now, s.data(spec, r))
+}
+
+func (s State) pending(spec Spec, r Reply, now time.Time) *Result {
+	return spec.result(KindPending, EventID(spec.Type, KindPending, string(s.Key)), s.Key, now, s.data(spec, r))
+}
+
+func (s State) unresolved(spec Spec, now time.Time) *Result {
+	data := s.data(spec, Reply{})
+	data["reason"] = "no verdict from the vendor before the deadline; last phase " + s.Phase.String()
+	return spec.result(KindUnresolved, EventID(spec.Type, KindUnresolved, string(s.Key)), s.Key, now, data)
+}
+
+func (s State) conflict(spec Spec, r Reply, now time.Time) *Result {
+	data := s.data(spec, r)
+	data["settled"] = s.Verdict.String()
+	data["contradicted"] = r.Status.String()
+	data["event_id"] = spec.VerdictID(s.Key)
+	return spec.result(KindConflict, EventID(spec.Type, KindConflict, string(s.Key), r.Status.String()), s.Key, now, data)
+}
+
+func (s State) duplicate(spec Spec, request RequestID, now time.Time) *Result {
+	data := maps.Clone(s.Carry)
+	if data == nil {
+		data = map[string]string{}
+	}
+	data[spec.KeyField] = string(s.Key)
+	data["requestId"] = string(request)
+	data["first_requestId"] = string(s.RequestID)
+	data["state"] = s.word()
+	data["event_id"] = spec.VerdictID(s.Key)
+	return spec.result(KindDuplicate, EventID(spec.Type, KindDuplicate, string(s.Key), string(request)), s.Key, now, data)
+}
+
+// word is what a duplicate is told about the order: the verdict when there is one, else the phase.
+func (s State) word() string {
+	if s.Verdict.Final() {
+		return s.Verdict.String()
+	}
+	return s.Phase.String()
+}
+
+// data is what every result of an operation says.
+func (s State) data(spec Spec, r Reply) map[string]string {
+	data := map[string]string{}
+	maps.Copy(data, s.Seen)
+	maps.Copy(data, r.Fields)
+	maps.Copy(data, s.Carry)
+	data[spec.KeyField] = string(s.Key)
+	data["requestId"] = string(s.RequestID)
+	if r.Code != "" {
+		data["code"] = r.Code
+	}
+	if r.Message != "" {
+		data["message"] = r.Message
+	}
+	return data
+}
+
+// Rejection says why a message was not executed. What of RequestID and Key could not be read stays empty.
+type Rejection struct {
+	RequestID RequestID
+	Key       OperationKey
+	// Reason is a stable word: "invalid", "too_large", "request_reused", "order_reused".
+	Reason string
+	// Detail is for a person; it names fields and limits, never values of personal fields.
+	Detail string
+	// Origin is topic/partition/offset of the message; it makes the id when the message names no request.
+	Origin string
+	// Content is a keyed digest of the content, so that two different rejected contents of one request have two ids.
+	Content string
+}
+
+// Rejected builds the event for a message that was not executed.
+func (s Spec) Rejected(r Rejection, now time.Time) *Result {
+	data := map[string]string{"reason": r.Reason, "message": r.Detail, "origin": r.Origin}
+	id := EventID(s.Type, KindRejected, r.Origin)
+	if r.RequestID != "" {
+		data["requestId"] = string(r.RequestID)
+	}
+	if r.Key != "" {
+		data[s.KeyField] = string(r.Key)
+	}
+	if r.RequestID != "" && r.Content != "" {
+		id = EventID(s.Type, KindRejected, string(r.RequestID), string(r.Key), r.Content)
+	}
+	return s.result(KindRejected, id, r.Key, now, data)
+}

@@ -1,0 +1,326 @@
+// Package operation drives one operation: it loads the record, lets package commands decide, and performs the one thing
+// that was decided, until the message at hand needs nothing more. Dispatcher and callback-ingest share it; they race
+// through the record's version, not through a lock.
+//
+// It refuses to decide anything itself, to decode commands, and to swallow faults of our own stores: those come back as
+// errors, with the operation's state untouched, and the caller tries the same message again.
+//
+// Its caller must give each call a context that outlives a rebalance, and must not commit a message before Drive
+// returned nil for it.
+package operation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency"
+	"paydispatch/internal/stream"
+	"paydispatch/internal/vendors"
+)
+
+// ErrNoVendor is returned when a decision needs the vendor and the driver has none (callback-ingest).
+var ErrNoVendor = errors.New("this process does not call the vendor")
+
+// Config is what a Driver needs.
+type Config struct {
+	Store     idempotency.Store
+	Publisher stream.Publisher
+	// Vendor executes the commands; nil in a process that only takes callbacks.
+	Vendor vendors.Vendor
+	Policy commands.Policy
+	// Timeout bounds one vendor call; shorter than Policy.Lease.
+	Timeout time.Duration
+	Logger  *slog.Logger
+	// Observe is told of each vendor call and publication; the zero value observes nothing.
+	Observe Observer
+}
+
+// Observer are hooks for metrics; each may be nil.
+type Observer struct {
+	// Called is told of each vendor call: what ("send" or "ask"), how it ended and how long it took.
+	Called func(what, outcome string, took time.Duration)
+	// Published is told of each result event by its kind.
+	Published func(kind string)
+	// Parked is told of each parking by the phase of the operation.
+	Parked func(phase commands.Phase)
+}
+
+// Driver performs what the core decides for the operations of one command topic.
+type Driver struct{ Config }
+
+// New checks the policy and returns a driver.
+func New(c Config) (*Driver, error) {
+	if err := c.Policy.Validate(); err != nil {
+		return nil, fmt.Errorf("policy of %s: %w", c.Policy.Spec.Topic, err)
+	}
+	if c.Vendor != nil && (c.Timeout <= 0 || c.Timeout >= c.Policy.Lease) {
+		return nil, fmt.Errorf("policy of %s: vendor timeout %v must be positive and shorter than the lease %v", c.Policy.Spec.Topic, c.Timeout, c.Policy.Lease)
+	}
+	return &Driver{c}, nil
+}
+
+// Job is one message and what is known when it is taken up.
+type Job struct {
+	// Command is the decoded command; its Body is empty for a callback.
+	Command commands.Command
+	// Message is what is parked if it comes to that.
+	Message stream.Message
+	// Record stands in the store; State is its decoded value, or what is believed when there is none.
+	Record idempotency.Record
+	State  commands.State
+	// Entry is the fact that the job begins with: Arrived, Due or CalledBack.
+	Entry commands.Event
+}
+
+// Outcome says how a job ended, for the log line and metrics of the caller.
+type Outcome struct {
+	Phase commands.Phase
+	// Did is the last action.
+	Did commands.Do
+	// Result is the last event that was published, nil when none was.
+	Result *commands.Result
+	State  commands.State
+}
+
+// Key returns the record key of an operation.
+func Key(k commands.OperationKey) string { return "o:" + string(k) }
+
+// Drive goes on until the message needs nothing more. An error is our own fault (store, publisher, a broken contract) or
+// a *commands.Refusal of the entry; the operation's state is untouched by it.
+func (d *Driver) Drive(ctx context.Context, job Job) (Outcome, error) {
+	r := run{Driver: d, job: job, record: job.Record, state: job.State, fact: job.Entry}
+	for {
+		next, act, err := commands.Advance(r.state, r.fact, d.Policy, time.Now())
+		if err != nil {
+			return r.outcome(act), err
+		}
+		done, err := r.perform(ctx, next, act)
+		if err != nil || done {
+			return r.outcome(act), err
+		}
+	}
+}
+
+// run is one job under way.
+type run struct {
+	*Driver
+	job    Job
+	record idempotency.Record
+	state  commands.State
+	fact   commands.Event
+	result *commands.Result
+}
+
+func (r *run) outcome(act commands.Action) Outcome {
+	return Outcome{Phase: r.state.Phase, Did: act.Do, Result: r.result, State: r.state}
+}
+
+// perform does one action and sets the fact to decide on next; done means that the message needs nothing more.
+func (r *run) perform(ctx context.Context, next commands.State, act commands.Action) (done bool, err error) {
+	switch act.Do {
+	case commands.DoSend:
+		if ok, err := r.store(ctx, next); err != nil || !ok {
+			return false, err
+		}
+		return false, r.send(ctx)
+	case commands.DoAsk:
+		r.state = next
+		return false, r.ask(ctx)
+	case commands.DoWait:
+		return false, r.wait(ctx, act.Until)
+	case commands.DoPark:
+		return r.park(ctx, next, act)
+	case commands.DoAnnounce:
+		if ok, err := r.store(ctx, next); err != nil || !ok {
+			return false, err
+		}
+		return false, r.publish(ctx, next.Result, commands.Published{})
+	case commands.DoReport:
+		r.state = next
+		return false, r.publish(ctx, act.Result, commands.Published{})
+	case commands.DoAnswer:
+		return true, r.publish(ctx, act.Result, nil)
+	case commands.DoFinish:
+		if next.Phase == r.state.Phase {
+			return true, nil
+		}
+		// Announced is only a note that the verdict is out: when another writer was quicker nothing is lost.
+		_, err := r.store(ctx, next)
+		return true, err
+	}
+	return false, fmt.Errorf("action %s is not known to this program", act.Do)
+}
+
+// store swaps the record to next. When another writer came first it takes over what stands there and returns false: the
+// same fact is then decided on again.
+func (r *run) store(ctx context.Context, next commands.State) (bool, error) {
+	value, err := next.Encode()
+	if err != nil {
+		return false, fmt.Errorf("encode the record of %s: %w", next.Key, err)
+	}
+	record, err := r.Store.Swap(ctx, r.record, value)
+	if conflict, ok := errors.AsType[*idempotency.Conflict](err); ok {
+		return false, r.take(conflict.Standing)
+	}
+	if err != nil {
+		return false, fmt.Errorf("store the record of %s: %w", next.Key, err)
+	}
+	r.record, r.state = record, next
+	return true, nil
+}
+
+// take makes a standing record the base of the next decision. Where nothing stands the store forgot (or the record
+// expired), and what this process remembers is the best there is.
+func (r *run) take(standing idempotency.Record) error {
+	r.record = standing
+	if standing.Version > 0 {
+		state, err := commands.DecodeState(standing.Value)
+		if err != nil {
+			return err
+		}
+		r.state = state
+		return nil
+	}
+	if r.state.Phase != commands.New {
+		r.state = r.state.Forgotten(since(standing))
+		return nil
+	}
+	if arrived, ok := r.fact.(commands.Arrived); ok {
+		arrived.Forgot = standing.Forgot
+		r.fact = arrived
+	}
+	return nil
+}
+
+// since is from when on an absent record says nothing: the loss that the store knows of, else this very moment.
+func since(r idempotency.Record) time.Time {
+	if !r.Forgot.IsZero() {
+		return r.Forgot
+	}
+	return time.Now()
+}
+
+// Recall returns the state to go on from when a parked copy with this memory finds rec in the store.
+func Recall(memory commands.State, rec idempotency.Record) (commands.State, error) {
+	if rec.Version > 0 {
+		return commands.DecodeState(rec.Value)
+	}
+	return memory.Forgotten(since(rec)), nil
+}
+
+func (r *run) send(ctx context.Context) error {
+	attempt := r.state.Sends
+	reply, err := r.call(ctx, "send", func(ctx context.Context) (commands.Reply, error) { return r.Vendor.Send(ctx, r.job.Command) })
+	if errors.Is(err, ErrNoVendor) {
+		return err
+	}
+	if err != nil {
+		r.fact = commands.SendFailed{Attempt: attempt, Class: vendors.ClassOf(err), Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
+		return nil
+	}
+	r.fact = commands.Replied{Attempt: attempt, Reply: reply}
+	return nil
+}
+
+func (r *run) ask(ctx context.Context) error {
+	reply, err := r.call(ctx, "ask", func(ctx context.Context) (commands.Reply, error) { return r.Vendor.Ask(ctx, r.job.Command) })
+	if errors.Is(err, ErrNoVendor) {
+		return err
+	}
+	if err != nil {
+		r.fact = commands.AskFailed{Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
+		return nil
+	}
+	r.fact = commands.Answered{Reply: reply}
+	return nil
+}
+
+func (r *run) call(ctx context.Context, what string, f func(context.Context) (commands.Reply, error)) (commands.Reply, error) {
+	if r.Vendor == nil {
+		return commands.Reply{}, ErrNoVendor
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	reply, err := f(ctx)
+	outcome := reply.Status.String()
+	if err != nil {
+		outcome = vendors.CodeOf(err)
+		r.Logger.Warn("vendor call failed", "topic", r.Policy.Spec.Topic, "call", what, "key", r.state.Key, "attempt", r.state.Sends,
+			"class", vendors.ClassOf(err).String(), "err", err)
+	}
+	if r.Observe.Called != nil {
+		r.Observe.Called(what, outcome, time.Since(began))
+	}
+	return reply, err
+}
+
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*vendors.Error](err); ok {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// wait lets the lease of another sender run out, then looks again.
+func (r *run) wait(ctx context.Context, until time.Time) error {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the lease of %s: %w", r.state.Key, ctx.Err())
+	}
+	record, err := r.Store.Load(ctx, r.record.Key)
+	if err != nil {
+		return fmt.Errorf("load the record of %s: %w", r.state.Key, err)
+	}
+	r.fact = r.job.Entry
+	return r.take(record)
+}
+
+// park publishes first and stores then: a copy that is counted in the record exists, so an older copy may be dropped.
+func (r *run) park(ctx context.Context, next commands.State, act commands.Action) (bool, error) {
+	m, err := Parked(r.job.Message, next, r.Policy, act)
+	if err != nil {
+		return false, err
+	}
+	if err := r.Publisher.Publish(ctx, m); err != nil {
+		return false, fmt.Errorf("park %s: %w", next.Key, err)
+	}
+	if r.Observe.Parked != nil {
+		r.Observe.Parked(next.Phase)
+	}
+	// When another writer was quicker the copy finds his word when it comes due; it is not decided again here, or the
+	// same fact would park a second copy.
+	if _, err := r.store(ctx, next); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+func (r *run) publish(ctx context.Context, result *commands.Result, then commands.Event) error {
+	if err := r.Publisher.Publish(ctx, Event(*result, r.Policy.Spec.ResultTopic, r.trace())); err != nil {
+		return fmt.Errorf("publish %s of %s: %w", result.Type, result.Subject, err)
+	}
+	if r.Observe.Published != nil {
+		r.Observe.Published(result.Kind())
+	}
+	r.result = result
+	if then != nil {
+		r.fact = then
+	}
+	return nil
+}
+
+func (r *run) trace() string {
+	if r.state.Trace != "" {
+		return r.state.Trace
+	}
+	trace, _ := r.job.Message.Header(HeaderTrace)
+	return string(trace)
+}

@@ -60,7 +60,7 @@ func Glimpse(spec Spec, value []byte) (RequestID, OperationKey) {
 // when it looks like an identifier.
 func glimpsed(raw json.RawMessage) string {
 	var s string
-	if json.Unmarshal(raw, &s) != nil || len(s) > 64 {
+	if json.Unmarshal(raw, &s) != nil || len(s) > 128 {
 		return ""
 	}
 	return s

@@ -25,6 +25,9 @@ import (
 // ErrNoVendor is returned when a decision needs the vendor and the driver has none (callback-ingest).
 var ErrNoVendor = errors.New("this process does not call the vendor")
 
+// ErrUnreadable marks a record or a parked memory that this program cannot read; trying again does not help.
+var ErrUnreadable = errors.New("unreadable")
+
 // Config is what a Driver needs.
 type Config struct {
 	Store     idempotency.Store
@@ -178,7 +181,7 @@ func (r *run) store(ctx context.Context, next commands.State) (bool, error) {
 func (r *run) take(standing idempotency.Record) error {
 	r.record = standing
 	if standing.Version > 0 {
-		state, err := commands.DecodeState(standing.Value)
+		state, err := decode(standing.Value)
 		if err != nil {
 			return err
 		}
@@ -207,9 +210,17 @@ func since(r idempotency.Record) time.Time {
 // Recall returns the state to go on from when a parked copy with this memory finds rec in the store.
 func Recall(memory commands.State, rec idempotency.Record) (commands.State, error) {
 	if rec.Version > 0 {
-		return commands.DecodeState(rec.Value)
+		return decode(rec.Value)
 	}
 	return memory.Forgotten(since(rec)), nil
+}
+
+func decode(value []byte) (commands.State, error) {
+	state, err := commands.DecodeState(value)
+	if err != nil {
+		return commands.State{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return state, nil
 }
 
 func (r *run) send(ctx context.Context) error {
@@ -323,4 +334,30 @@ func (r *run) trace() string {
 	}
 	trace, _ := r.job.Message.Header(HeaderTrace)
 	return string(trace)
+}
+
+// Shelve parks an operation whose handling broke down in the middle (a panic), without calling the vendor: what may have
+// been sent is asked about when the copy comes due. It returns false when nothing can have been sent, so that the
+// caller may dead-letter the message instead.
+func (d *Driver) Shelve(ctx context.Context, job Job) (bool, error) {
+	record, err := d.Store.Load(ctx, job.Record.Key)
+	if err != nil {
+		return false, fmt.Errorf("load the record of %s: %w", job.Command.Key, err)
+	}
+	if record.Version == 0 && record.Forgot.IsZero() && job.State.Phase == commands.New {
+		return false, nil
+	}
+	state, err := Recall(job.State, record)
+	if err != nil {
+		return false, err
+	}
+	switch state.Phase {
+	case commands.New, commands.Waiting:
+		return false, nil
+	case commands.Sending:
+		state.Phase, state.SentAt = commands.Asking, time.Now()
+	}
+	job.Record, job.State, job.Entry = record, state, commands.AskFailed{Code: "panic"}
+	_, err = d.Drive(ctx, job)
+	return true, err
 }

@@ -53,10 +53,13 @@ func Parked(m stream.Message, s commands.State, p commands.Policy, act commands.
 	headers = append(headers,
 		stream.Header{Key: HeaderState, Value: state},
 		stream.Header{Key: HeaderTopic, Value: []byte(s.Topic)},
-		stream.Header{Key: stream.HeaderDue, Value: strconv.AppendInt(nil, act.Until.UnixMilli(), 10)},
+		stream.Header{Key: stream.HeaderDue, Value: strconv.AppendInt(nil, dueMillis(act.Until), 10)},
 	)
 	return stream.Message{Topic: DelayTopic(s.Topic, p.Tiers[act.Tier]), Key: m.Key, Value: m.Value, Headers: headers}, nil
 }
+
+// dueMillis rounds up, so that a copy never comes due before the moment that its state names.
+func dueMillis(t time.Time) int64 { return t.Add(time.Millisecond - time.Nanosecond).UnixMilli() }
 
 // Event returns the message of a result in CloudEvents binary mode (the Kafka protocol binding of CloudEvents 1.0).
 func Event(r commands.Result, topic, trace string) stream.Message {

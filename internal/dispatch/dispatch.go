@@ -1,0 +1,270 @@
+// Package dispatch is the dispatcher's shell: it takes one message of a command topic or of a delay topic, checks it,
+// claims its request, and has package operation carry it to its end.
+//
+// It refuses to execute what is not valid to the letter: such a message becomes a rejected result and a dead letter, and
+// never blocks a lane. Faults of our own stores are returned, so that the lane tries the same message again.
+//
+// Its caller must hand it each message until it returns nil, and must not commit before.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency"
+	"paydispatch/internal/operation"
+	"paydispatch/internal/stream"
+)
+
+// Validator checks a command's value against the schema of its topic. Its errors name fields and rules, never values.
+type Validator interface {
+	Validate(topic string, value []byte) error
+}
+
+// Route is one command topic and what executes it.
+type Route struct {
+	Driver *operation.Driver
+	// Check refuses what a schema cannot see (amounts, accounts); nil checks nothing. Its errors name fields and rules,
+	// never values.
+	Check func(commands.Command) error
+}
+
+// Config is what a Dispatcher needs.
+type Config struct {
+	Routes    []Route
+	Store     idempotency.Store
+	Publisher stream.Publisher
+	Validator Validator
+	// Fingerprints are the keys under which contents are compared.
+	Fingerprints commands.Keyring
+	// MaxBytes bounds a command's value.
+	MaxBytes int
+	Logger   *slog.Logger
+	Observe  Observer
+}
+
+// Observer are hooks for metrics; each may be nil.
+type Observer struct {
+	// Finished is told of each message that needs nothing more: its command topic, how it ended ("succeeded", "parked",
+	// "rejected", "dead_letter", …) and how long the handling took.
+	Finished func(topic, outcome string, took time.Duration)
+	// DeadLettered is told of each dead letter by its reason.
+	DeadLettered func(topic, reason string)
+	// Panicked is told of each recovered panic.
+	Panicked func(topic string)
+}
+
+// Dispatcher implements stream.Handler.
+type Dispatcher struct {
+	Config
+	routes map[string]Route
+}
+
+// New returns a dispatcher for the command topics of the routes and their delay topics.
+func New(c Config) *Dispatcher {
+	d := &Dispatcher{Config: c, routes: map[string]Route{}}
+	for _, r := range c.Routes {
+		p := r.Driver.Policy
+		d.routes[p.Spec.Topic] = r
+		for _, topic := range operation.DelayTopics(p.Spec.Topic, p.Tiers) {
+			d.routes[topic] = r
+		}
+	}
+	return d
+}
+
+// Topics lists the topics to consume.
+func (d *Dispatcher) Topics() []string {
+	var topics []string
+	for _, r := range d.Routes {
+		p := r.Driver.Policy
+		topics = append(topics, p.Spec.Topic)
+		topics = append(topics, operation.DelayTopics(p.Spec.Topic, p.Tiers)...)
+	}
+	return topics
+}
+
+// Handle implements stream.Handler.
+func (d *Dispatcher) Handle(ctx context.Context, m stream.Message) error {
+	route, ok := d.routes[m.Topic]
+	if !ok {
+		return fmt.Errorf("topic %s is not one of %v", m.Topic, d.Topics())
+	}
+	t := task{Dispatcher: d, route: route, spec: route.Driver.Policy.Spec, message: m, began: time.Now()}
+	return t.run(ctx)
+}
+
+// task is one message under way.
+type task struct {
+	*Dispatcher
+	route   Route
+	spec    commands.Spec
+	message stream.Message
+	began   time.Time
+	job     operation.Job
+}
+
+// run deals with the message, and with a panic on the way: it never becomes a result.
+func (t *task) run(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = t.brokeDown(ctx, p)
+		}
+	}()
+	if _, parked := t.message.Header(operation.HeaderState); parked {
+		err = t.due(ctx)
+	} else {
+		err = t.arrive(ctx)
+	}
+	if refusal, ok := errors.AsType[*commands.Refusal](err); ok {
+		return t.bury(ctx, "refused", refusal.Error())
+	}
+	if errors.Is(err, operation.ErrUnreadable) {
+		return t.bury(ctx, "unreadable", err.Error())
+	}
+	return err
+}
+
+// arrive takes up a message of the command topic.
+func (t *task) arrive(ctx context.Context) error {
+	command, rejection := t.read()
+	if rejection != nil {
+		return t.reject(ctx, *rejection)
+	}
+	reused, err := t.claimRequest(ctx, command)
+	if err != nil {
+		return err
+	}
+	if reused {
+		return t.reject(ctx, commands.Rejection{
+			RequestID: command.RequestID, Key: command.Key, Content: command.Fingerprints[0],
+			Reason: "request_reused",
+			Detail: "this requestId was used before with another content; nothing was sent for this message",
+		})
+	}
+	record := t.Store.Expect(operation.Key(command.Key))
+	trace, _ := t.message.Header(operation.HeaderTrace)
+	t.job = operation.Job{
+		Command: command, Message: t.message, Record: record,
+		State: commands.Begin(command, string(trace), time.Now()),
+		Entry: commands.Arrived{Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: record.Forgot},
+	}
+	return t.drive(ctx)
+}
+
+// read validates and decodes the message.
+func (t *task) read() (commands.Command, *commands.Rejection) {
+	value := t.message.Value
+	if len(value) > t.MaxBytes {
+		return commands.Command{}, &commands.Rejection{
+			Reason: "too_large",
+			Detail: fmt.Sprintf("the message has %d bytes, at most %d are allowed", len(value), t.MaxBytes),
+		}
+	}
+	invalid := func(err error) *commands.Rejection {
+		r := &commands.Rejection{Reason: "invalid", Detail: err.Error()}
+		r.RequestID, r.Key = commands.Glimpse(t.spec, value)
+		r.Content = t.Fingerprints.Fingerprints(value)[0]
+		return r
+	}
+	if err := t.Validator.Validate(t.spec.Topic, value); err != nil {
+		return commands.Command{}, invalid(err)
+	}
+	command, err := commands.Decode(t.spec, t.Fingerprints, value)
+	if err == nil && t.route.Check != nil {
+		err = t.route.Check(command)
+	}
+	if err != nil {
+		return commands.Command{}, invalid(err)
+	}
+	return command, nil
+}
+
+// due takes up a parked copy.
+func (t *task) due(ctx context.Context) error {
+	encoded, _ := t.message.Header(operation.HeaderState)
+	memory, err := commands.DecodeState(encoded)
+	if err != nil {
+		return fmt.Errorf("%w: header %s: %w", operation.ErrUnreadable, operation.HeaderState, err)
+	}
+	command, err := commands.Decode(t.spec, t.Fingerprints, t.message.Value)
+	if err != nil {
+		return fmt.Errorf("%w: parked command: %w", operation.ErrUnreadable, err)
+	}
+	record, err := t.Store.Load(ctx, operation.Key(memory.Key))
+	if err != nil {
+		return fmt.Errorf("load the record of %s: %w", memory.Key, err)
+	}
+	state, err := operation.Recall(memory, record)
+	if err != nil {
+		return err
+	}
+	t.job = operation.Job{
+		Command: command, Message: t.message, Record: record, State: state,
+		Entry: commands.Due{Parks: memory.Parks},
+	}
+	return t.drive(ctx)
+}
+
+func (t *task) drive(ctx context.Context) error {
+	outcome, err := t.route.Driver.Drive(ctx, t.job)
+	if err != nil {
+		return err
+	}
+	kind := ""
+	if outcome.Result != nil {
+		kind = outcome.Result.Kind()
+	}
+	if kind == commands.KindRejected {
+		return t.bury(ctx, "order_reused", "an order with this "+t.spec.KeyField+" and another content is known")
+	}
+	t.finished(ended(outcome, kind), "key", t.job.Command.Key, "requestId", t.job.Command.RequestID, "phase", outcome.Phase.String())
+	return nil
+}
+
+// ended is the closed list of words for how a message ended.
+func ended(o operation.Outcome, kind string) string {
+	switch {
+	case o.Did == commands.DoPark:
+		return "parked"
+	case kind != "":
+		return kind
+	}
+	return "nothing_to_do"
+}
+
+func (t *task) finished(outcome string, more ...any) {
+	took := time.Since(t.began)
+	if t.Observe.Finished != nil {
+		t.Observe.Finished(t.spec.Topic, outcome, took)
+	}
+	t.Logger.Info("command finished", append([]any{
+		"topic", t.message.Topic, "partition", t.message.Partition, "offset", t.message.Offset,
+		"outcome", outcome, "took", took,
+	}, more...)...)
+}
+
+// brokeDown deals with a panic: what may have been sent is parked to be asked about, the rest is dead-lettered.
+func (t *task) brokeDown(ctx context.Context, p any) error {
+	if t.Observe.Panicked != nil {
+		t.Observe.Panicked(t.spec.Topic)
+	}
+	t.Logger.Error("panic while handling a command", "topic", t.message.Topic, "partition", t.message.Partition,
+		"offset", t.message.Offset, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	if t.job.Entry != nil {
+		shelved, err := t.route.Driver.Shelve(ctx, t.job)
+		if err != nil {
+			return err
+		}
+		if shelved {
+			t.finished("parked")
+			return nil
+		}
+	}
+	return t.bury(ctx, "panic", "the dispatcher broke down on this message before anything was sent")
+}

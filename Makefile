@@ -1,0 +1,96 @@
+# One command a task; CI (.ci/run) runs exactly these. 'make' alone lists them.
+# Only Go and make are needed but where a line says so.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+CACHE := $(CURDIR)/.cache
+
+# Packages whose tests run under the race detector in 'make test': where goroutines share what decides about money.
+RACE := stream idempotency operation dispatch callback lifecycle sim
+RACE_PATTERN := /internal/($(shell echo $(RACE) | tr ' ' '|'))(/|$$)
+# The race detector needs a C compiler. Without one the same tests run without it, and a line says so.
+RACE_FLAG = $$([[ $$($(GO) env CGO_ENABLED) == 1 ]] && command -v $$($(GO) env CC) >/dev/null && echo -race || \
+	echo "no C compiler: the race detector is left out" >&2)
+
+# The linter is built from tools/go.mod into the cache, one file a version of linter and Go.
+LINTER = $(CACHE)/bin/golangci-lint-$(shell cat tools/go.mod tools/go.sum | sha256sum | cut -c1-12)-$(shell $(GO) env GOVERSION)
+
+# ---------------------------------------------------------------------------------------------------------------------
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## broker, Redis, vendor double and both services in one process, and a sample of commands (ONCE=1: then exit)
+	@$(GO) run ./cmd/sandbox $(if $(ONCE),--once)
+
+.PHONY: build
+build: ## the programs, into bin/
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+# ---------------------------------------------------------------------------------------------------------------------
+.PHONY: test
+test: ## all tests on the embedded broker and Redis, under the race detector where it counts
+	@packages=$$($(GO) list ./...); \
+	$(GO) test -vet=off $$(grep -Ev '$(RACE_PATTERN)' <<<"$$packages"); \
+	race=$(RACE_FLAG); \
+	$(GO) test -vet=off $$race $$(grep -E '$(RACE_PATTERN)' <<<"$$packages")
+
+.PHONY: test-real
+test-real: ## the suites on Apache Kafka and redis-server, started for it (apt: scripts/install-real)
+	@scripts/real-parts run -- $(GO) test -vet=off -tags real -count=1 -p 1 -timeout 20m \
+		./internal/stream/kafkastream ./internal/idempotency/redisstore ./test/integration/...
+
+.PHONY: sim
+sim: ## the simulation of the whole service: SEEDS=n of them, or the one SEED=x
+	@$(if $(SEED),SEED=$(SEED),SEEDS=$(or $(SEEDS),300)) $(GO) test -vet=off ./internal/sim -run '^TestSimulation' \
+		-count=1 -v -timeout 30m
+
+.PHONY: race
+race: ## every test under the race detector (needs a C compiler)
+	@$(GO) test -race -vet=off ./...
+
+.PHONY: cover
+cover: ## the coverage of each function, and of all; a page in .cache/cover.html
+	@mkdir -p $(CACHE)
+	@$(GO) test -vet=off -coverpkg=./internal/...,./cmd/...,./schemas/... -coverprofile=$(CACHE)/cover.out ./... >/dev/null
+	@$(GO) tool cover -html=$(CACHE)/cover.out -o $(CACHE)/cover.html
+	@$(GO) tool cover -func=$(CACHE)/cover.out
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@scripts/fuzz $(or $(FUZZTIME),10s)
+
+# ---------------------------------------------------------------------------------------------------------------------
+.PHONY: check
+check: fmt vet lint arch schemas ## all static checks: fmt vet lint arch schemas
+
+.PHONY: fmt
+fmt: ## every file is as gofmt writes it ('gofmt -w .' mends)
+	@files=$$(gofmt -l .); [[ -z $$files ]] || { echo "not as gofmt writes it:"; echo "$$files"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet, with and without the tag of the tests on real parts
+	@$(GO) vet ./...
+	@$(GO) vet -tags real ./...
+
+.PHONY: lint
+lint: $(LINTER) ## golangci-lint by .golangci.yml
+	@$(LINTER) run
+
+$(LINTER): tools/go.mod tools/go.sum
+	@echo "building the linter (once a version) ..."
+	@mkdir -p $(@D) && rm -f $(CACHE)/bin/golangci-lint-*
+	@cd tools && $(GO) build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: arch
+arch: ## the import table and the other rules of the layout
+	@$(GO) test -vet=off -count=1 ./internal/arch
+
+.PHONY: schemas
+schemas: ## the message schemas compile, and their fixtures pass the schema and the codec alike
+	@$(GO) test -vet=off -count=1 ./schemas/...

@@ -1,0 +1,86 @@
+package epoch_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"paydispatch/internal/idempotency/epoch"
+)
+
+const window = time.Hour
+
+func at(millis int64) time.Time { return time.UnixMilli(millis) }
+
+func TestForgotLastsForTheWindow(t *testing.T) {
+	t.Parallel()
+	lost := epoch.Epoch{ID: "a", Lost: 1000}
+	end := at(1000).Add(window)
+	require.True(t, epoch.Epoch{ID: "a"}.Forgot(at(1), window).IsZero(), "fresh")
+	require.Equal(t, at(1000), lost.Forgot(at(1000), window))
+	require.Equal(t, at(1000), lost.Forgot(at(10), window), "marked by a clock that runs ahead")
+	require.Equal(t, at(1000), lost.Forgot(end.Add(-time.Millisecond), window))
+	require.True(t, lost.Forgot(end, window).IsZero())
+	require.Equal(t, at(1000), lost.Forgot(end.Add(window), 0), "no window: for ever")
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	const now = int64(10_000_000)
+	none := epoch.Epoch{}
+	fresh := func(id string) epoch.Epoch { return epoch.Epoch{ID: id} }
+	lost := func(id string, ago int64) epoch.Epoch { return epoch.Epoch{ID: id, Lost: now - ago} }
+	old := 2 * window.Milliseconds()
+	for name, c := range map[string]struct {
+		known, found, replace epoch.Epoch
+	}{
+		"nothing stands":                           {none, none, lost("new", 0)},
+		"nothing stands but one is remembered":     {fresh("a"), none, lost("new", 0)},
+		"first sight of a fresh one":               {none, fresh("a"), none},
+		"first sight of a lost one":                {none, lost("a", 5), none},
+		"the same":                                 {fresh("a"), fresh("a"), none},
+		"the same, lost long ago":                  {lost("a", old), lost("a", old), none},
+		"marked by another client":                 {fresh("a"), lost("a", 5), none},
+		"another one that says lost":               {fresh("a"), lost("b", 5), none},
+		"another one, lost in the same moment":     {lost("a", 5), lost("b", 5), none},
+		"another one that claims to be fresh":      {fresh("a"), fresh("b"), lost("b", 0)},
+		"another one whose loss nobody sees":       {fresh("a"), lost("b", old), lost("b", 0)},
+		"a mark that vanished":                     {lost("a", 5), fresh("a"), lost("a", 0)},
+		"an older mark":                            {lost("a", 5), lost("a", 9), lost("a", 0)},
+		"a mark of a fast clock that vanished":     {lost("a", -7), fresh("a"), lost("a", -7)},
+		"marked again":                             {lost("a", 9), lost("a", 5), none},
+		"another fresh one after a marked one":     {lost("a", 5), fresh("b"), lost("b", 0)},
+		"the same id marked, outside the window":   {fresh("a"), lost("a", old), lost("a", 0)},
+		"a fast clock's mark under another id":     {fresh("a"), lost("b", -7), none},
+		"another id, lost before what we remember": {lost("a", 5), lost("b", 9), none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			newID := func() string { return "new" }
+			replace, accept := epoch.Judge(c.known, c.found, newID, at(now), window)
+			require.Equal(t, c.replace, replace)
+			require.Equal(t, c.replace == none, accept)
+			if accept {
+				return
+			}
+			_, accept = epoch.Judge(c.known, replace, newID, at(now), window)
+			require.True(t, accept, "a replacement must be acceptable, or the client turns in circles")
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{"a|0", "256.x1|1700000000000", "", "|", "a|", "a|-1", "a|01", "a|+1", "|5", "a|b|1", "a|9223372036854775808"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, stored string) {
+		e, err := epoch.Parse(stored)
+		if err != nil {
+			require.Zero(t, e)
+			return
+		}
+		require.Equal(t, stored, e.String())
+		require.False(t, e.IsZero())
+	})
+}

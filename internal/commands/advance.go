@@ -121,7 +121,7 @@ func (m move) replied(e Replied) (State, Action, error) {
 		return m.pending(e.Reply)
 	case StatusRefused:
 		if !m.mine(e.Attempt) {
-			return m.resume(false)
+			return m.late()
 		}
 		reply := e.Reply
 		m.state.Phase, m.state.SentAt, m.state.Refusal = Refused, m.now, &reply
@@ -135,7 +135,7 @@ func (m move) sendFailed(e SendFailed) (State, Action, error) {
 		return m.refuse(e, ReasonImpossible)
 	}
 	if !m.mine(e.Attempt) {
-		return m.resume(false)
+		return m.late()
 	}
 	switch e.Class {
 	case ClassRetryable:
@@ -174,7 +174,7 @@ func (m move) missing(r Reply) (State, Action, error) {
 	wait := s.SentAt.Add(m.policy.Settle).Sub(m.now)
 	switch {
 	case s.Phase != Asking && s.Phase != Refused && s.Phase != Pending:
-		return m.resume(false)
+		return m.late()
 	case s.Phase == Pending:
 		return m.park(0)
 	case wait > 0:
@@ -193,6 +193,14 @@ func (m move) askFailed(e AskFailed) (State, Action, error) {
 		return m.refuse(e, ReasonImpossible)
 	case Asking, Refused, Pending:
 		return m.park(e.RetryAfter)
+	}
+	return m.late()
+}
+
+// late goes on after a word that proves nothing and was overtaken by another writer. It never leads straight to a send.
+func (m move) late() (State, Action, error) {
+	if m.state.Phase == Waiting {
+		m.state.Phase, m.state.SentAt = Asking, m.now
 	}
 	return m.resume(false)
 }

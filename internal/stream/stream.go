@@ -10,6 +10,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -40,10 +41,16 @@ func (m Message) Header(name string) ([]byte, bool) {
 	return nil, false
 }
 
+// ErrTooLarge is wrapped by [Publisher.Publish] when a message exceeds what the log accepts. Publishing it again cannot
+// help: the caller shortens it (a dead letter may be cut) or gives up.
+var ErrTooLarge = errors.New("message too large for the log")
+
 // Publisher appends messages to their topics. Partition, Offset and Time of the given messages are ignored.
 type Publisher interface {
 	// Publish returns nil when every message is durable on all in-sync replicas. On an error any of them may or may
-	// not have been written; publishing them again is safe because their ids are deterministic.
+	// not have been written; publishing them again is safe because their ids are deterministic. An adapter tries
+	// again by itself until ctx ends, so an error means that ctx ended or that trying again is useless ([ErrTooLarge]).
+	// The byte slices must not change afterwards, not even after an error.
 	Publish(ctx context.Context, messages ...Message) error
 }
 
@@ -73,9 +80,10 @@ type Generation interface {
 	// Assignments lists the partitions owned in this generation.
 	Assignments() []Assignment
 	// Fetch returns messages of one partition from an offset on, in order, blocking until there is at least one or
-	// ctx ends. It is called by one goroutine a partition.
+	// ctx ends, at which it returns at once. It is called by one goroutine a partition.
 	Fetch(ctx context.Context, a Assignment, from int64) ([]Message, error)
-	// Commit stores for each assignment the next offset to read. Only a member of the current generation may.
+	// Commit stores for each assignment the next offset to read. Only a member of the current generation may. It
+	// bounds its own time; ctx outlives the generation.
 	Commit(ctx context.Context, next []Assignment) error
 }
 

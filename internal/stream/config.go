@@ -1,0 +1,218 @@
+package stream
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Config says how [Serve] runs the partitions of a generation. Zero fields take the values of [Defaults].
+type Config struct {
+	// InFlight bounds the handlers that run at once in one partition.
+	InFlight int
+	// Window bounds the messages of one partition between the first unfinished and the last handed over, so that a
+	// slow key cannot grow the memory or the amount that is handled again after a crash.
+	Window int
+	// WindowBytes bounds the bytes of a partition's unfinished messages. A single message may exceed it.
+	WindowBytes int64
+	// Budget, when set, is shared with other partitions (and other Serve calls) of the process.
+	Budget *Budget
+
+	// CommitEvery is the time between commits of finished prefixes.
+	CommitEvery time.Duration
+	// DrainBudget is how long handed-over messages may go on after the generation ended. It must stay below the
+	// group's rebalance timeout less one heartbeat.
+	DrainBudget time.Duration
+	// RetryMin and RetryMax bound the delay before a failed fetch or handler is tried again.
+	RetryMin, RetryMax time.Duration
+	// Jitter returns a number in [0,1) for the attempt (1, 2, …) of something named like "topic/partition@offset".
+	// It must be safe for concurrent use; a function of its arguments alone makes a run repeatable.
+	Jitter func(name string, attempt int) float64
+
+	Logger  *slog.Logger
+	Observe Observer
+}
+
+// Observer holds optional hooks for metrics. They are called from many goroutines and must not block.
+type Observer struct {
+	// Fetched: messages came from a partition.
+	Fetched func(topic string, messages int, bytes int64)
+	// Running: a handler started (+1) or returned (-1).
+	Running func(topic string, delta int)
+	// Handled: a handler returned; an error means that the same message will be tried again.
+	Handled func(topic string, took time.Duration, err error)
+	// Panicked: a handler panicked; Handled follows with an error.
+	Panicked func(topic string)
+	// Holding: a message waits for its due time (+1) or no longer does (-1).
+	Holding func(topic string, delta int)
+	// FetchFailed and CommitFailed: the log did not answer as it should; both are tried again.
+	FetchFailed  func(topic string)
+	CommitFailed func()
+	// Drained: a generation ended; unfinished messages will be delivered again.
+	Drained func(took time.Duration, unfinished int)
+}
+
+// Defaults are the settings of a small service on a group with a rebalance timeout of 10 s.
+func Defaults() Config {
+	return Config{
+		InFlight:    64,
+		Window:      1024,
+		WindowBytes: 16 << 20,
+		CommitEvery: 200 * time.Millisecond,
+		DrainBudget: 7 * time.Second,
+		RetryMin:    100 * time.Millisecond,
+		RetryMax:    5 * time.Second,
+		Jitter:      func(string, int) float64 { return rand.Float64() },
+		Logger:      slog.New(slog.DiscardHandler),
+		Observe: Observer{
+			Fetched:      func(string, int, int64) {},
+			Running:      func(string, int) {},
+			Handled:      func(string, time.Duration, error) {},
+			Panicked:     func(string) {},
+			Holding:      func(string, int) {},
+			FetchFailed:  func(string) {},
+			CommitFailed: func() {},
+			Drained:      func(time.Duration, int) {},
+		},
+	}
+}
+
+// WithDefaults returns the configuration with its zero fields filled from [Defaults].
+func (c Config) WithDefaults() Config {
+	d := Defaults()
+	c.InFlight = orElse(c.InFlight, d.InFlight)
+	c.Window = max(orElse(c.Window, d.Window), 1)
+	c.WindowBytes = orElse(c.WindowBytes, d.WindowBytes)
+	c.CommitEvery = orElse(c.CommitEvery, d.CommitEvery)
+	c.DrainBudget = orElse(c.DrainBudget, d.DrainBudget)
+	c.RetryMin = orElse(c.RetryMin, d.RetryMin)
+	c.RetryMax = max(orElse(c.RetryMax, d.RetryMax), c.RetryMin)
+	c.Logger = orElse(c.Logger, d.Logger)
+	if c.Jitter == nil {
+		c.Jitter = d.Jitter
+	}
+	c.Observe = c.Observe.withDefaults(d.Observe)
+	return c
+}
+
+func (o Observer) withDefaults(d Observer) Observer {
+	if o.Fetched == nil {
+		o.Fetched = d.Fetched
+	}
+	if o.Running == nil {
+		o.Running = d.Running
+	}
+	if o.Handled == nil {
+		o.Handled = d.Handled
+	}
+	if o.Panicked == nil {
+		o.Panicked = d.Panicked
+	}
+	if o.Holding == nil {
+		o.Holding = d.Holding
+	}
+	if o.FetchFailed == nil {
+		o.FetchFailed = d.FetchFailed
+	}
+	if o.CommitFailed == nil {
+		o.CommitFailed = d.CommitFailed
+	}
+	if o.Drained == nil {
+		o.Drained = d.Drained
+	}
+	return o
+}
+
+func orElse[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// Backoff returns the delays of this configuration, for adapters.
+func (c Config) Backoff() Backoff {
+	c = c.WithDefaults()
+	return Backoff{Min: c.RetryMin, Max: c.RetryMax, Jitter: c.Jitter}
+}
+
+// Backoff computes growing delays between attempts.
+type Backoff struct {
+	Min, Max time.Duration
+	Jitter   func(name string, attempt int) float64
+}
+
+// Delay is Min after the first attempt and doubles up to Max; the jitter takes off up to half of it.
+func (b Backoff) Delay(name string, attempt int) time.Duration {
+	d := b.Max
+	if shift := max(attempt-1, 0); shift < 32 && b.Min<<shift>>shift == b.Min {
+		d = min(b.Min<<shift, b.Max)
+	}
+	return d - time.Duration(b.Jitter(name, attempt)*float64(d)/2)
+}
+
+// Wait sleeps for the delay after an attempt; it returns ctx's error when ctx ends first.
+func (b Backoff) Wait(ctx context.Context, name string, attempt int) error {
+	return wait(ctx, b.Delay(name, attempt))
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	if err := ctx.Err(); err != nil || d <= 0 {
+		return err
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Budget bounds what the partitions of a process have in hand together: handlers that run, and bytes of messages
+// handed to lanes. Waiters are served in the order in which they came, so no partition starves another.
+type Budget struct {
+	running, bytes *semaphore.Weighted
+	maxBytes       int64
+}
+
+// NewBudget allows this many running handlers and this many bytes. A single message above the limit takes all of it.
+func NewBudget(running int, bytes int64) *Budget {
+	running, bytes = max(running, 1), max(bytes, 1)
+	return &Budget{
+		running:  semaphore.NewWeighted(int64(running)),
+		bytes:    semaphore.NewWeighted(bytes),
+		maxBytes: bytes,
+	}
+}
+
+func (b *Budget) takeBytes(ctx context.Context, n int64) error {
+	if b == nil {
+		return ctx.Err()
+	}
+	return b.bytes.Acquire(ctx, min(n, b.maxBytes))
+}
+
+func (b *Budget) giveBytes(n int64) {
+	if b != nil {
+		b.bytes.Release(min(n, b.maxBytes))
+	}
+}
+
+func (b *Budget) takeRun(ctx context.Context) error {
+	if b == nil {
+		return ctx.Err()
+	}
+	return b.running.Acquire(ctx, 1)
+}
+
+func (b *Budget) giveRun() {
+	if b != nil {
+		b.running.Release(1)
+	}
+}

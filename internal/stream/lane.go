@@ -1,0 +1,238 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// lane runs the messages of one partition: those of one key strictly one after another, the rest side by side.
+type lane struct {
+	cfg     Config
+	handler Handler
+	at      Assignment
+	// ended is the generation's context: once over, a failed handler is not tried again.
+	ended context.Context
+	// handling is given to handlers; it outlives ended by the drain budget.
+	handling context.Context
+	// running counts the handler goroutines of all lanes. A waiting item always has a running one before it, so it
+	// reaches zero only when nothing waits either.
+	running *sync.WaitGroup
+
+	mu      sync.Mutex
+	offsets tracker
+	// behind holds, for each key with a message that is ready or running, the later ones in order.
+	behind map[string][]*item
+	ready  []*item // free to run as soon as a place is
+	active int
+	bytes  int64
+	room   chan struct{} // holds a token when the window may have got smaller
+}
+
+// item is a message on its way through a lane.
+type item struct {
+	Message
+	slot *slot
+	size int64
+}
+
+func newLane(ended, handling context.Context, a Assignment, h Handler, cfg Config, running *sync.WaitGroup) *lane {
+	return &lane{
+		cfg: cfg, handler: h, at: a, ended: ended, handling: handling, running: running,
+		offsets: newTracker(a.Offset),
+		behind:  map[string][]*item{},
+		room:    make(chan struct{}, 1),
+	}
+}
+
+// push hands a message over, waiting while the window or the process's budget is full. It is called by one goroutine,
+// in the order of offsets, and fails only because the generation ended; then the message was not taken.
+func (l *lane) push(m Message) error {
+	size := sizeOf(m)
+	if err := l.waitForRoom(size); err != nil {
+		return err
+	}
+	if err := l.cfg.Budget.takeBytes(l.ended, size); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	it := &item{Message: m, slot: l.offsets.add(m.Offset), size: size}
+	l.bytes += size
+	if key := string(m.Key); key != "" {
+		if queue, busy := l.behind[key]; busy {
+			l.behind[key] = append(queue, it)
+			return nil
+		}
+		l.behind[key] = nil
+	}
+	l.ready = append(l.ready, it)
+	l.startReady()
+	return nil
+}
+
+func (l *lane) waitForRoom(size int64) error {
+	for {
+		if err := l.ended.Err(); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		fits := l.offsets.size() < l.cfg.Window && (l.bytes == 0 || l.bytes+size <= l.cfg.WindowBytes)
+		l.mu.Unlock()
+		if fits {
+			return nil
+		}
+		select {
+		case <-l.room:
+		case <-l.ended.Done():
+		}
+	}
+}
+
+// startReady is called with the lock held.
+func (l *lane) startReady() {
+	for l.active < l.cfg.InFlight && len(l.ready) > 0 {
+		it := l.ready[0]
+		l.ready[0] = nil
+		l.ready = l.ready[1:]
+		l.active++
+		l.running.Go(func() { l.run(it) })
+	}
+}
+
+// run handles one message until its handler is content or the generation is over.
+func (l *lane) run(it *item) {
+	name := fmt.Sprintf("%s/%d@%d", it.Topic, it.Partition, it.Offset)
+	backoff := l.cfg.Backoff()
+	for attempt := 1; ; attempt++ {
+		err := l.attempt(it.Message)
+		if err == nil {
+			l.finish(it)
+			return
+		}
+		if l.ended.Err() == nil {
+			l.cfg.Logger.Warn("handler failed, the message is tried again",
+				"message", name, "attempt", attempt, "error", err)
+		}
+		if backoff.Wait(l.ended, name, attempt) != nil {
+			l.abandon(it)
+			return
+		}
+	}
+}
+
+// attempt calls the handler once, inside the process's budget.
+func (l *lane) attempt(m Message) error {
+	if err := l.cfg.Budget.takeRun(l.handling); err != nil {
+		return err
+	}
+	defer l.cfg.Budget.giveRun()
+	l.cfg.Observe.Running(m.Topic, 1)
+	began := time.Now()
+	err := l.call(m)
+	l.cfg.Observe.Running(m.Topic, -1)
+	l.cfg.Observe.Handled(m.Topic, time.Since(began), err)
+	return err
+}
+
+// call turns a panic into an error. The panic's value may quote the message, so only the runtime's own words are kept.
+func (l *lane) call(m Message) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		l.cfg.Observe.Panicked(m.Topic)
+		what := fmt.Sprintf("%T", p)
+		if r, ok := p.(runtime.Error); ok {
+			what = r.Error()
+		}
+		err = fmt.Errorf("handler panicked: %s\n%s", what, debug.Stack())
+	}()
+	return l.handler.Handle(l.handling, m)
+}
+
+// finish lets the next message of the key run and the offset be committed.
+func (l *lane) finish(it *item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.offsets.finish(it.slot)
+	key := string(it.Key)
+	if queue := l.behind[key]; len(queue) > 0 {
+		l.ready = append(l.ready, queue[0])
+		l.behind[key] = queue[1:]
+	} else {
+		delete(l.behind, key)
+	}
+	l.leave(it)
+}
+
+// abandon leaves the message, and all of its key behind it, to the next owner of the partition.
+func (l *lane) abandon(it *item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, later := range l.behind[string(it.Key)] {
+		l.bytes -= later.size
+		l.cfg.Budget.giveBytes(later.size)
+	}
+	// The key stays busy for ever: the fetcher may still push one more of it, which must not run before this one.
+	if key := string(it.Key); key != "" {
+		l.behind[key] = nil
+	}
+	l.leave(it)
+}
+
+// leave is called with the lock held.
+func (l *lane) leave(it *item) {
+	l.active--
+	l.bytes -= it.size
+	l.cfg.Budget.giveBytes(it.size)
+	l.startReady()
+	select {
+	case l.room <- struct{}{}:
+	default:
+	}
+}
+
+// close gives back what the budget still holds for messages that came behind an abandoned one. No handler runs any more.
+func (l *lane) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, queue := range l.behind {
+		for _, it := range queue {
+			l.cfg.Budget.giveBytes(it.size)
+		}
+		delete(l.behind, key)
+	}
+}
+
+// position is the offset that may be committed.
+func (l *lane) position() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.offsets.position()
+}
+
+// unfinished counts the messages that the next owner will see again.
+func (l *lane) unfinished() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, s := range l.offsets.slots {
+		if !s.done {
+			n++
+		}
+	}
+	return n
+}
+
+func sizeOf(m Message) int64 {
+	n := len(m.Key) + len(m.Value)
+	for _, h := range m.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return int64(n)
+}

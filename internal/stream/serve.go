@@ -1,0 +1,213 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// renewEvery is the time between commits while a generation drains. No heartbeats go out then, and a commit renews the
+// member's session, so one is sent even when nothing moved.
+const renewEvery = time.Second
+
+// finalCommits is how often the last commit of a generation is tried. What it fails to store is handled again.
+const finalCommits = 3
+
+// Serve runs one generation: it fetches each assigned partition, hands the messages to h (one key in order, different
+// keys side by side), and commits finished prefixes. When ctx ends it stops fetching at once, lets what was handed over
+// finish within the drain budget, commits, and returns; only then may the partitions go to another member.
+//
+// A failed fetch, commit or handler is tried again; the error returned tells only of a last commit that failed, after
+// which finished messages will be delivered again. Serve waits for every handler to return, so a handler that ignores
+// the end of its ctx holds the member (and its shutdown) up.
+func Serve(ctx context.Context, gen Generation, h Handler, cfg Config) error {
+	cfg = cfg.WithDefaults()
+	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &session{cfg: cfg, gen: gen}
+	for _, a := range gen.Assignments() {
+		s.lanes = append(s.lanes, newLane(ctx, handling, a, h, cfg, &s.running))
+		s.committed = append(s.committed, a.Offset)
+	}
+	var budget, fetchers sync.WaitGroup
+	defer budget.Wait()
+	defer cancel()
+	budget.Go(func() {
+		<-ctx.Done()
+		if wait(handling, cfg.DrainBudget) == nil {
+			cfg.Logger.Warn("drain budget used up, handlers are cancelled", "unfinished", s.unfinished())
+			cancel()
+		}
+	})
+	for _, l := range s.lanes {
+		fetchers.Go(func() { s.fetch(ctx, l) })
+	}
+	s.commitUntil(ctx)
+	fetchers.Wait()
+	return s.drain(context.WithoutCancel(ctx))
+}
+
+// session is one run of Serve. Its commits are made by Serve's own goroutine.
+type session struct {
+	cfg       Config
+	gen       Generation
+	lanes     []*lane
+	committed []int64        // next offset known to be stored, by lane
+	running   sync.WaitGroup // handler goroutines of all lanes
+}
+
+// fetch feeds one lane until the generation ends.
+func (s *session) fetch(ctx context.Context, l *lane) {
+	name := fmt.Sprintf("%s/%d", l.at.Topic, l.at.Partition)
+	backoff := s.cfg.Backoff()
+	from := l.at.Offset
+	for failures := 0; ctx.Err() == nil; {
+		messages, err := s.gen.Fetch(ctx, l.at, from)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil || len(messages) == 0 {
+			failures++
+			s.cfg.Observe.FetchFailed(l.at.Topic)
+			s.cfg.Logger.Warn("fetch failed, trying again", "partition", name, "from", from, "attempt", failures, "error", err)
+			_ = backoff.Wait(ctx, name, failures)
+			continue
+		}
+		failures = 0
+		if from, err = s.handOver(ctx, l, messages, from); err != nil {
+			return
+		}
+	}
+}
+
+// handOver pushes fetched messages into the lane, each at its due time, and returns the offset to fetch next.
+func (s *session) handOver(ctx context.Context, l *lane, messages []Message, from int64) (int64, error) {
+	var size int64
+	for _, m := range messages {
+		size += sizeOf(m)
+	}
+	s.cfg.Observe.Fetched(l.at.Topic, len(messages), size)
+	for _, m := range messages {
+		if m.Offset < from { // a batch may begin before the offset that was asked for
+			continue
+		}
+		if err := s.hold(ctx, m); err != nil {
+			return from, err
+		}
+		if err := l.push(m); err != nil {
+			return from, err
+		}
+		from = m.Offset + 1
+	}
+	return from, nil
+}
+
+// hold waits for a message's due time. Those behind it are due later, so waiting for the head delays no one.
+func (s *session) hold(ctx context.Context, m Message) error {
+	value, ok := m.Header(HeaderDue)
+	if !ok {
+		return nil
+	}
+	due, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil {
+		s.cfg.Logger.Error("due time is not a number, the message is handled now",
+			"topic", m.Topic, "partition", m.Partition, "offset", m.Offset)
+		return nil
+	}
+	left := time.Until(time.UnixMilli(due))
+	if left <= 0 {
+		return nil
+	}
+	s.cfg.Observe.Holding(m.Topic, 1)
+	defer s.cfg.Observe.Holding(m.Topic, -1)
+	return wait(ctx, left)
+}
+
+// commitUntil commits finished prefixes until ctx ends.
+func (s *session) commitUntil(ctx context.Context) {
+	tick := time.NewTicker(s.cfg.CommitEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if ctx.Err() != nil {
+				return
+			}
+			_ = s.commit(context.WithoutCancel(ctx), false)
+		}
+	}
+}
+
+// drain waits for what was handed over, keeping the membership alive, and commits.
+func (s *session) drain(ctx context.Context) error {
+	began := time.Now()
+	idle := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(idle)
+	}()
+	renew := time.NewTicker(renewEvery)
+	defer renew.Stop()
+	for drained := false; !drained; {
+		select {
+		case <-idle:
+			drained = true
+		case <-renew.C:
+			_ = s.commit(ctx, true)
+		}
+	}
+	for _, l := range s.lanes {
+		l.close()
+	}
+	s.cfg.Observe.Drained(time.Since(began), s.unfinished())
+	return s.commitLast(ctx)
+}
+
+func (s *session) unfinished() int {
+	n := 0
+	for _, l := range s.lanes {
+		n += l.unfinished()
+	}
+	return n
+}
+
+func (s *session) commitLast(ctx context.Context) error {
+	backoff := s.cfg.Backoff()
+	for attempt := 1; ; attempt++ {
+		err := s.commit(ctx, false)
+		if err == nil {
+			return nil
+		}
+		if attempt == finalCommits {
+			return fmt.Errorf("last commit of the generation (finished messages will be delivered again): %w", err)
+		}
+		_ = backoff.Wait(ctx, "commit", attempt)
+	}
+}
+
+// commit stores the positions that moved since they were last stored; with all also those that did not.
+func (s *session) commit(ctx context.Context, all bool) error {
+	var next []Assignment
+	var lanes []int
+	for i, l := range s.lanes {
+		if p := l.position(); all || p > s.committed[i] {
+			next = append(next, Assignment{Topic: l.at.Topic, Partition: l.at.Partition, Offset: p})
+			lanes = append(lanes, i)
+		}
+	}
+	if len(next) == 0 {
+		return nil
+	}
+	if err := s.gen.Commit(ctx, next); err != nil {
+		s.cfg.Observe.CommitFailed()
+		s.cfg.Logger.Warn("commit failed", "partitions", len(next), "error", err)
+		return err
+	}
+	for i, a := range next {
+		s.committed[lanes[i]] = a.Offset
+	}
+	return nil
+}

@@ -1,0 +1,450 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"paydispatch/internal/stream"
+)
+
+// fakeGeneration serves fixed messages of topic "t" and records commits.
+type fakeGeneration struct {
+	partitions map[int][]stream.Message
+
+	mu        sync.Mutex
+	fetchErrs int // so many fetches fail first
+	commitErr error
+	commits   [][]stream.Assignment
+	committed map[int]int64
+}
+
+func (g *fakeGeneration) Assignments() []stream.Assignment {
+	var all []stream.Assignment
+	for p := range len(g.partitions) {
+		all = append(all, stream.Assignment{Topic: "t", Partition: p})
+	}
+	return all
+}
+
+func (g *fakeGeneration) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, error) {
+	g.mu.Lock()
+	failing := g.fetchErrs > 0
+	g.fetchErrs--
+	g.mu.Unlock()
+	if failing {
+		return nil, errors.New("leader moved")
+	}
+	if log := g.partitions[a.Partition]; from < int64(len(log)) {
+		return log[from:], nil
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (g *fakeGeneration) Commit(_ context.Context, next []stream.Assignment) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.commits = append(g.commits, next)
+	if g.commitErr != nil {
+		return g.commitErr
+	}
+	for _, a := range next {
+		g.committed[a.Partition] = a.Offset
+	}
+	return nil
+}
+
+func (g *fakeGeneration) at(partition int) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.committed[partition]
+}
+
+func (g *fakeGeneration) committedCalls() [][]stream.Assignment {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.commits)
+}
+
+// with makes a generation of one partition from "key" or "key:headervalue" words.
+func with(keys ...string) *fakeGeneration {
+	g := &fakeGeneration{partitions: map[int][]stream.Message{}, committed: map[int]int64{}}
+	return g.plus(keys...)
+}
+
+func (g *fakeGeneration) plus(keys ...string) *fakeGeneration {
+	p := len(g.partitions)
+	var log []stream.Message
+	for i, k := range keys {
+		log = append(log, stream.Message{Topic: "t", Partition: p, Offset: int64(i), Key: []byte(k), Value: []byte("v")})
+	}
+	g.partitions[p] = log
+	return g
+}
+
+// handler records which offsets started and finished and lets the test decide each one's fate.
+type handler struct {
+	mu       sync.Mutex
+	started  []string // "partition/offset"
+	finished []string
+	fate     func(ctx context.Context, m stream.Message) error
+}
+
+func (h *handler) Handle(ctx context.Context, m stream.Message) error {
+	name := fmt.Sprintf("%d/%d", m.Partition, m.Offset)
+	h.mu.Lock()
+	h.started = append(h.started, name)
+	h.mu.Unlock()
+	if h.fate != nil {
+		if err := h.fate(ctx, m); err != nil {
+			return err
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.finished = append(h.finished, name)
+	return nil
+}
+
+func (h *handler) starts() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]string(nil), h.started...)
+}
+
+func (h *handler) ends() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]string(nil), h.finished...)
+}
+
+func config() stream.Config {
+	return stream.Config{
+		InFlight: 4, Window: 100, CommitEvery: 100 * time.Millisecond, DrainBudget: 5 * time.Second,
+		RetryMin: 100 * time.Millisecond, RetryMax: time.Second,
+		Jitter: func(string, int) float64 { return 0 },
+	}
+}
+
+// serving starts Serve in the bubble; stop ends the generation, wait returns Serve's error.
+func serving(t *testing.T, gen stream.Generation, h stream.Handler, cfg stream.Config) (stop func(), wait func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- stream.Serve(ctx, gen, h, cfg) }()
+	return cancel, func() error { return <-done }
+}
+
+func TestServeRunsKeysSideBySideAndOneKeyInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "a", "b", "c", "a", "", "", "d")
+		release := make(chan struct{})
+		h := &handler{fate: func(context.Context, stream.Message) error { <-release; return nil }}
+		stop, wait := serving(t, gen, h, config())
+		synctest.Wait()
+		require.ElementsMatch(t, []string{"0/0", "0/2", "0/3", "0/5"}, h.starts(), "four places, one a key, none shared by empty keys")
+		close(release)
+		synctest.Wait()
+		require.Len(t, h.ends(), 8)
+		order := map[string]int{}
+		for i, name := range h.starts() {
+			order[name] = i
+		}
+		require.Less(t, order["0/0"], order["0/1"])
+		require.Less(t, order["0/1"], order["0/4"])
+		stop()
+		require.NoError(t, wait())
+		require.EqualValues(t, 8, gen.at(0))
+	})
+}
+
+func TestServeCommitsOnlyTheFinishedPrefixAndOnlyForward(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "b", "c", "d").plus("x")
+		release := make(chan struct{})
+		h := &handler{fate: func(_ context.Context, m stream.Message) error {
+			if string(m.Key) == "b" {
+				<-release
+			}
+			return nil
+		}}
+		stop, wait := serving(t, gen, h, config())
+		time.Sleep(time.Second)
+		require.EqualValues(t, 1, gen.at(0), "b is unfinished")
+		require.EqualValues(t, 1, gen.at(1))
+		require.Len(t, gen.committedCalls(), 1, "both partitions in one call, and no call when nothing moved")
+		close(release)
+		time.Sleep(time.Second)
+		require.EqualValues(t, 4, gen.at(0))
+		require.Equal(t, []stream.Assignment{{Topic: "t", Partition: 0, Offset: 4}}, gen.committedCalls()[1])
+		stop()
+		require.NoError(t, wait())
+	})
+}
+
+func TestServeWindowBoundsWhatASlowKeyHoldsUp(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		limit func(*stream.Config)
+	}{
+		{"messages", func(c *stream.Config) { c.Window = 3 }},
+		{"bytes", func(c *stream.Config) { c.WindowBytes = 6 }}, // "slow" + "v" + one more key and value would be 7
+		{"budget bytes", func(c *stream.Config) { c.Budget = stream.NewBudget(9, 6) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				gen := with("slow", "b", "c", "d", "e", "f")
+				release := make(chan struct{})
+				h := &handler{fate: func(_ context.Context, m stream.Message) error {
+					if m.Offset == 0 {
+						<-release
+					}
+					return nil
+				}}
+				cfg := config()
+				tt.limit(&cfg)
+				stop, wait := serving(t, gen, h, cfg)
+				synctest.Wait()
+				require.LessOrEqual(t, len(h.starts()), 3)
+				close(release)
+				synctest.Wait()
+				require.Len(t, h.ends(), 6)
+				stop()
+				require.NoError(t, wait())
+			})
+		})
+	}
+}
+
+func TestServeTakesAMessageBiggerThanEveryLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("much longer than the window allows", "b")
+		cfg := config()
+		cfg.WindowBytes = 4
+		cfg.Budget = stream.NewBudget(1, 4)
+		h := &handler{}
+		stop, wait := serving(t, gen, h, cfg)
+		synctest.Wait()
+		require.Len(t, h.ends(), 2)
+		stop()
+		require.NoError(t, wait())
+	})
+}
+
+func TestServeSharesTheBudgetBetweenPartitions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "b", "c").plus("d", "e", "f")
+		release := make(chan struct{})
+		h := &handler{fate: func(context.Context, stream.Message) error { <-release; return nil }}
+		cfg := config()
+		cfg.Budget = stream.NewBudget(3, 1<<20)
+		stop, wait := serving(t, gen, h, cfg)
+		synctest.Wait()
+		require.Len(t, h.starts(), 3)
+		release <- struct{}{}
+		synctest.Wait()
+		require.Len(t, h.starts(), 4)
+		close(release)
+		stop()
+		require.NoError(t, wait())
+		require.Len(t, h.ends(), 6)
+	})
+}
+
+func TestServeTriesAFailedHandlerAgainWhileItsKeyWaits(t *testing.T) {
+	t.Parallel()
+	for _, panics := range []bool{false, true} {
+		t.Run(fmt.Sprintf("panics %v", panics), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				gen := with("a", "a", "b")
+				var tries []time.Duration
+				began := time.Now()
+				h := &handler{fate: func(_ context.Context, m stream.Message) error {
+					if m.Offset != 0 {
+						return nil
+					}
+					tries = append(tries, time.Since(began))
+					switch {
+					case len(tries) == 4:
+						return nil
+					case panics:
+						panic("secret of the message")
+					}
+					return errors.New("redis is away")
+				}}
+				cfg := config()
+				panicked := 0
+				cfg.Observe.Panicked = func(string) { panicked++ }
+				stop, wait := serving(t, gen, h, cfg)
+				synctest.Wait()
+				require.Equal(t, []string{"0/2"}, h.ends(), "the later message of the key waits, another key does not")
+				time.Sleep(time.Second)
+				require.Equal(t, []string{"0/2", "0/0", "0/1"}, h.ends())
+				require.Equal(t, []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond}, tries)
+				require.Equal(t, panics, panicked == 3)
+				stop()
+				require.NoError(t, wait())
+				require.EqualValues(t, 3, gen.at(0))
+			})
+		})
+	}
+}
+
+func TestServeTriesAFailedFetchAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a")
+		gen.fetchErrs = 3
+		h := &handler{}
+		stop, wait := serving(t, gen, h, config())
+		time.Sleep(699 * time.Millisecond)
+		require.Empty(t, h.ends())
+		time.Sleep(2 * time.Millisecond)
+		require.Len(t, h.ends(), 1)
+		stop()
+		require.NoError(t, wait())
+	})
+}
+
+func TestServeHoldsTheHeadUntilItIsDue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "b", "c")
+		due := strconv.FormatInt(time.Now().Add(time.Minute).UnixMilli(), 10)
+		gen.partitions[0][0].Headers = []stream.Header{{Key: stream.HeaderDue, Value: []byte(due)}}
+		gen.partitions[0][2].Headers = []stream.Header{{Key: stream.HeaderDue, Value: []byte("soon")}}
+		h := &handler{}
+		stop, wait := serving(t, gen, h, config())
+		time.Sleep(time.Minute - time.Millisecond)
+		require.Empty(t, h.starts())
+		time.Sleep(2 * time.Millisecond)
+		require.Len(t, h.ends(), 3, "a due time that is no number does not hold")
+		stop()
+		require.NoError(t, wait())
+	})
+}
+
+func TestServeEndsAtOnceWhileTheHeadIsHeld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a")
+		due := strconv.FormatInt(time.Now().Add(time.Hour).UnixMilli(), 10)
+		gen.partitions[0][0].Headers = []stream.Header{{Key: stream.HeaderDue, Value: []byte(due)}}
+		h := &handler{}
+		stop, wait := serving(t, gen, h, config())
+		synctest.Wait()
+		began := time.Now()
+		stop()
+		require.NoError(t, wait())
+		require.Zero(t, time.Since(began))
+		require.Empty(t, h.starts())
+		require.Zero(t, gen.at(0))
+	})
+}
+
+func TestServeFinishesWhatWasHandedOverWhenItDrains(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "a", "b")
+		release := make(chan struct{})
+		h := &handler{fate: func(ctx context.Context, _ stream.Message) error {
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
+		stop, wait := serving(t, gen, h, config())
+		synctest.Wait()
+		stop()
+		time.Sleep(2500 * time.Millisecond)
+		require.Equal(t, [][]stream.Assignment{{{Topic: "t"}}, {{Topic: "t"}}}, gen.committedCalls(), "commits renew the session while it drains")
+		close(release)
+		require.NoError(t, wait())
+		require.Len(t, h.ends(), 3)
+		require.EqualValues(t, 3, gen.at(0))
+	})
+}
+
+func TestServeCancelsHandlersWhenTheDrainBudgetIsUsedUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "b", "b", "c")
+		h := &handler{fate: func(ctx context.Context, m stream.Message) error {
+			if string(m.Key) != "b" {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		cfg := config()
+		cfg.Budget = stream.NewBudget(4, 1<<20)
+		unfinished := -1
+		cfg.Observe.Drained = func(_ time.Duration, n int) { unfinished = n }
+		stop, wait := serving(t, gen, h, cfg)
+		synctest.Wait()
+		began := time.Now()
+		stop()
+		require.NoError(t, wait())
+		require.Equal(t, 5*time.Second, time.Since(began))
+		require.EqualValues(t, 1, gen.at(0), "nothing from b on")
+		require.Equal(t, []string{"0/0", "0/1", "0/3"}, slices.Sorted(slices.Values(h.starts())), "the later b never starts")
+		require.Equal(t, 2, unfinished)
+
+		// All of the budget came back: a message that needs the whole of it still gets through.
+		gen = with(string(make([]byte, 1<<20)))
+		h = &handler{}
+		stop, wait = serving(t, gen, h, cfg)
+		synctest.Wait()
+		require.Len(t, h.ends(), 1)
+		stop()
+		require.NoError(t, wait())
+	})
+}
+
+func TestServeDoesNotTryAgainOnceTheGenerationEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "a")
+		h := &handler{fate: func(context.Context, stream.Message) error { return errors.New("redis is away") }}
+		stop, wait := serving(t, gen, h, config())
+		time.Sleep(150 * time.Millisecond) // two tries, now waiting for the third
+		began := time.Now()
+		stop()
+		require.NoError(t, wait())
+		require.Zero(t, time.Since(began))
+		require.Equal(t, []string{"0/0", "0/0"}, h.starts())
+		require.Zero(t, gen.at(0))
+	})
+}
+
+func TestServeTellsOfALastCommitThatFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a")
+		gen.commitErr = errors.New("coordinator is away")
+		stop, wait := serving(t, gen, &handler{}, config())
+		synctest.Wait()
+		stop()
+		require.ErrorIs(t, wait(), gen.commitErr)
+		require.Len(t, gen.committedCalls(), 3)
+	})
+}

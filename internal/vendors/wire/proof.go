@@ -1,0 +1,170 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"paydispatch/internal/commands"
+	"paydispatch/internal/vendors"
+)
+
+// tracked is a connection that knows whether anything was written, and that can be sealed against writes that a
+// cancelled request may still attempt. Bytes count before they are handed on: a write that fails counts as written,
+// since a peer may have got a part of it.
+type tracked struct {
+	net.Conn
+
+	mu      sync.Mutex
+	written int64
+	sealed  bool
+}
+
+var errSealed = errors.New("connection given up before the request was written")
+
+// Write implements net.Conn.
+func (c *tracked) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	if c.sealed {
+		c.mu.Unlock()
+		return 0, errSealed
+	}
+	c.written += int64(len(p))
+	c.mu.Unlock()
+	return c.Conn.Write(p)
+}
+
+func (c *tracked) count() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written
+}
+
+// seal reports whether nothing was written since the count was n; if so, nothing ever will be.
+func (c *tracked) seal(n int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.written != n {
+		return false
+	}
+	c.sealed = true
+	return true
+}
+
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func trackDial(dial dialer) dialer {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &tracked{Conn: conn}, nil
+	}
+}
+
+// sighting is what was seen of one request.
+type sighting struct {
+	// got are the connections that the request was given, with what each had written before; net/http calls the hook
+	// on the goroutine of the call, so it needs no lock.
+	got []mark
+	// handshake: TLS began. Set from a dialing goroutine.
+	handshake atomic.Bool
+}
+
+type mark struct {
+	conn   *tracked
+	before int64
+}
+
+func (s *sighting) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		TLSHandshakeStart: func() { s.handshake.Store(true) },
+		GotConn: func(info httptrace.GotConnInfo) {
+			conn := info.Conn
+			if secure, ok := conn.(*tls.Conn); ok {
+				conn = secure.NetConn()
+			}
+			t, _ := conn.(*tracked)
+			m := mark{conn: t}
+			if t != nil {
+				m.before = t.count()
+			}
+			s.got = append(s.got, m)
+		},
+	})
+}
+
+// nothingSent proves that no byte of the request left, and makes sure that none will.
+func (s *sighting) nothingSent() bool {
+	for _, m := range s.got {
+		if m.conn == nil || !m.conn.seal(m.before) {
+			return false
+		}
+	}
+	return true
+}
+
+// classify turns the failure of a round trip into what it proves.
+func (s *sighting) classify(ctx context.Context, err error) error {
+	code, cause := describe(ctx, err)
+	if !s.nothingSent() {
+		return unknown(code, fmt.Errorf("after the request was written: %w", cause))
+	}
+	proven := func(code, step string) error {
+		return &vendors.Error{Class: commands.ClassRetryable, Code: code, Err: fmt.Errorf("%s: %w", step, cause)}
+	}
+	switch {
+	case len(s.got) > 0 || ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
+		return proven(CodeNotSent, "before the request was written")
+	case s.handshake.Load():
+		return proven(CodeTLSFailed, "securing the connection")
+	}
+	return proven(CodeDialFailed, "getting a connection")
+}
+
+// describe returns the code of a failure after writing, and a cause that is safe to print: the texts of net/http hold
+// parts of the reply and of the URL, so none of them is passed on.
+func describe(ctx context.Context, err error) (string, error) {
+	var (
+		netErr net.Error
+		number syscall.Errno
+		lookup *net.DNSError
+		verify *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		alert  tls.AlertError
+	)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return CodeCanceled, context.Canceled
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
+		return CodeTimeout, context.DeadlineExceeded
+	case errors.Is(err, errSealed):
+		return CodeNotSent, errSealed
+	case errors.As(err, &lookup):
+		return CodeDialFailed, errors.New("the host name does not resolve")
+	case errors.As(err, &verify):
+		return CodeTLSFailed, errors.New("the certificate is not trusted")
+	case errors.As(err, &record), errors.As(err, &alert):
+		return CodeTLSFailed, errors.New("the TLS handshake failed")
+	case errors.As(err, &number):
+		return CodeReset, number
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return CodeTimeout, context.DeadlineExceeded
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
+		// net/http exports no value for this one.
+		strings.Contains(err.Error(), "server closed idle connection"):
+		return CodeEOF, io.ErrUnexpectedEOF
+	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+		return CodeReset, net.ErrClosed
+	}
+	return CodeBadReply, fmt.Errorf("the exchange broke off (%T)", err)
+}

@@ -1,0 +1,132 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"paydispatch/internal/idempotency/storetest"
+)
+
+// realServers are the addresses, separated by commas, of a real Redis to test against too: one server, or a cluster.
+const realServers = "REDIS_ADDR"
+
+// clock is moved by the suite only.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func testConfig(addrs ...string) Config {
+	return Config{Addrs: addrs, Buckets: 16, Lifetime: 24 * time.Hour, AskWindow: time.Hour, Timeout: 20 * time.Second}
+}
+
+func open(t testing.TB, config Config) *Store {
+	t.Helper()
+	s, err := New(config)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func prepared(t testing.TB, config Config) *Store {
+	t.Helper()
+	s := open(t, config)
+	require.NoError(t, s.Prepare(t.Context(), false))
+	return s
+}
+
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t testing.TB) storetest.Harness {
+		server := miniredis.RunT(t)
+		h := harness(testConfig(server.Addr()), newClock())
+		h.Forget = func(testing.TB) { server.FlushAll() }
+		h.Expire = func(d time.Duration) {
+			h.Advance(d)
+			server.FastForward(d)
+		}
+		return h
+	})
+}
+
+func TestSuiteOnRealRedis(t *testing.T) {
+	t.Parallel()
+	config, set := realConfig()
+	if !set {
+		return
+	}
+	require.NoError(t, open(t, config).Check(t.Context()))
+	require.NoError(t, open(t, config).Ping(t.Context()))
+	storetest.Run(t, func(t testing.TB) storetest.Harness {
+		config, _ := realConfig()
+		h := harness(config, newClock())
+		h.Forget = func(t testing.TB) { forget(t, config) }
+		t.Cleanup(func() { forget(t, config) })
+		return h
+	})
+}
+
+func harness(config Config, time *clock) storetest.Harness {
+	config.Now = time.Now
+	return storetest.Harness{
+		Open:      func(t testing.TB) storetest.Client { return open(t, config) },
+		Advance:   time.Advance,
+		Now:       time.Now,
+		AskWindow: config.AskWindow,
+		Lifetime:  config.Lifetime,
+	}
+}
+
+// realConfig has a prefix of its own.
+func realConfig() (Config, bool) {
+	addrs, set := os.LookupEnv(realServers)
+	config := testConfig(strings.Split(addrs, ",")...)
+	config.Prefix = "test-" + rand.Text()
+	return config, set
+}
+
+// forget deletes all keys of a prefix. It uses a context of its own, for it also cleans up.
+func forget(t testing.TB, config Config) {
+	t.Helper()
+	client := redis.NewUniversalClient(config.options())
+	defer func() { require.NoError(t, client.Close()) }()
+	wipe := func(ctx context.Context, node *redis.Client) error {
+		keys := node.Scan(ctx, 0, config.Prefix+":*", 1000).Iterator()
+		for keys.Next(ctx) {
+			if err := node.Del(ctx, keys.Val()).Err(); err != nil {
+				return err
+			}
+		}
+		return keys.Err()
+	}
+	ctx := context.WithoutCancel(t.Context())
+	if cluster, clustered := client.(*redis.ClusterClient); clustered {
+		require.NoError(t, cluster.ForEachMaster(ctx, wipe))
+		return
+	}
+	single, _ := client.(*redis.Client)
+	require.NoError(t, wipe(ctx, single))
+}

@@ -1,0 +1,197 @@
+package arch_test
+
+// module is the path that imports of this module begin with.
+const module = "paydispatch"
+
+// Libraries, named by the prefix of their import paths.
+const (
+	envLib     = "github.com/caarlos0/env/v11"
+	breaker    = "github.com/sony/gobreaker/v2"
+	cobra      = "github.com/spf13/cobra"
+	errgroup   = "golang.org/x/sync/errgroup"
+	franz      = "github.com/twmb/franz-go"
+	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
+	kafkaGo    = "github.com/segmentio/kafka-go"
+	miniredis  = "github.com/alicebob/miniredis/v2"
+	prometheus = "github.com/prometheus/client_golang"
+	promModel  = "github.com/prometheus/client_model"
+	rate       = "golang.org/x/time/rate"
+	redisLib   = "github.com/redis/go-redis/v9"
+	semaphore  = "golang.org/x/sync/semaphore"
+	testify    = "github.com/stretchr/testify/require"
+)
+
+// rule says what a package may import beside the standard library.
+type rule struct {
+	// may lists packages of this module.
+	may []string
+	// libs lists libraries.
+	libs []string
+	// testLibs lists libraries that its _test.go files may import beside libs and testify/require. Those files may
+	// also import any package of the module that is no program.
+	testLibs []string
+}
+
+// table is the layout. A key that ends in /... stands for the packages below it too.
+//
+// Arrows point one way: cmd -> adapters -> ports -> commands, and cmd -> dispatch, callback -> operation -> ports.
+var table = map[string]rule{
+	// The pure core.
+	"internal/commands": {},
+
+	// The ports: contracts, and what does not depend on an implementation.
+	"internal/idempotency":       {may: []string{"internal/commands"}},
+	"internal/idempotency/epoch": {may: []string{"internal/idempotency"}},
+	"internal/stream":            {libs: []string{semaphore, errgroup, prometheus}},
+	"internal/vendors":           {may: []string{"internal/commands"}},
+
+	// The suites that an adapter and its twin both pass.
+	"internal/idempotency/storetest": {may: []string{"internal/idempotency"}, libs: []string{testify}},
+	"internal/stream/streamtest":     {may: []string{"internal/stream"}, libs: []string{testify}},
+	"internal/vendors/vendortest": {
+		may: []string{"internal/commands", "internal/vendors"}, libs: []string{testify},
+	},
+
+	// The adapters and their twins.
+	"internal/idempotency/memstore": {may: []string{"internal/idempotency", "internal/idempotency/epoch"}},
+	"internal/idempotency/redisstore": {
+		may:      []string{"internal/idempotency", "internal/idempotency/epoch"},
+		libs:     []string{redisLib, prometheus},
+		testLibs: []string{miniredis},
+	},
+	"internal/stream/memstream": {may: []string{"internal/stream"}},
+	"internal/stream/kafkastream": {
+		may:      []string{"internal/stream"},
+		libs:     []string{kafkaGo, errgroup, prometheus},
+		testLibs: []string{franz},
+	},
+	"internal/vendors/wire": {
+		may:  []string{"internal/commands", "internal/vendors"},
+		libs: []string{breaker, rate, prometheus},
+	},
+	"internal/vendors/withhold": {may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}},
+
+	// What the vendors' doubles do stands apart from what the adapters believe: they share no code.
+	"internal/vendors/sim/withhold": {},
+
+	// The shells over the core.
+	"internal/operation": {
+		may:  []string{"internal/commands", "internal/idempotency", "internal/stream", "internal/vendors"},
+		libs: []string{prometheus, breaker, rate},
+	},
+	"internal/dispatch": {
+		may: []string{
+			"internal/commands", "internal/idempotency", "internal/operation", "internal/stream", "internal/vendors",
+		},
+		libs: []string{prometheus, breaker, rate},
+	},
+	"internal/callback": {
+		may: []string{
+			"internal/commands", "internal/idempotency", "internal/operation", "internal/stream", "internal/vendors",
+		},
+		libs: []string{prometheus, rate},
+	},
+
+	// What the message topics are and what may stand in them.
+	"internal/vendors/catalog": {may: []string{"internal/commands", "internal/vendors", "internal/vendors/withhold"}},
+	"schemas":                  {libs: []string{jsonschema}},
+
+	// What every service needs.
+	"internal/lifecycle": {libs: []string{errgroup}},
+	"internal/admin":     {libs: []string{prometheus}},
+	"internal/arch":      {},
+
+	// The programs. Each app is wired by hand from all of the above; main only calls it.
+	"cmd/internal/settings": {
+		may: []string{
+			"internal/commands", "internal/idempotency", "internal/idempotency/redisstore", "internal/operation",
+			"internal/stream", "internal/stream/kafkastream", "internal/vendors/wire", "internal/vendors/withhold",
+		},
+		libs: []string{envLib},
+	},
+	"cmd/dispatcher":          {may: []string{"cmd/dispatcher/app"}},
+	"cmd/dispatcher/app":      {may: service("internal/dispatch"), libs: serviceLibs, testLibs: []string{franz, miniredis}},
+	"cmd/callback-ingest":     {may: []string{"cmd/callback-ingest/app"}},
+	"cmd/callback-ingest/app": {may: service("internal/callback"), libs: serviceLibs, testLibs: []string{franz, miniredis}},
+	"cmd/sandbox":             {may: []string{"cmd/sandbox/app"}, libs: []string{cobra}},
+	"cmd/sandbox/app":         {may: embedded, libs: []string{cobra, franz, miniredis, errgroup}},
+	"cmd/payctl":              {may: []string{"cmd/payctl/app"}, libs: []string{cobra}},
+	"cmd/payctl/app": {
+		may:  append(service("internal/dispatch"), "internal/callback"),
+		libs: []string{cobra, envLib}, testLibs: []string{franz, miniredis},
+	},
+
+	// Tests of the whole.
+	"internal/sim/...": {
+		may: append(service("internal/dispatch"), "internal/callback", "internal/idempotency/memstore",
+			"internal/stream/memstream", "internal/vendors/sim/withhold"),
+		libs: []string{testify},
+	},
+	"test/integration/...": {
+		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
+		libs: []string{testify, franz, miniredis, errgroup},
+	},
+}
+
+// testLibs are the libraries that every _test.go file may import beside testify/require.
+var testLibs = []string{prometheus + "/prometheus", promModel}
+
+// serviceLibs are the libraries that the wiring of a service may name.
+var serviceLibs = []string{envLib, cobra, errgroup, prometheus, breaker, rate}
+
+// embedded is what a program that runs both services in one process may import.
+var embedded = append(service("internal/dispatch"),
+	"internal/callback", "internal/vendors/sim/withhold", "cmd/dispatcher/app", "cmd/callback-ingest/app")
+
+// service lists what the wiring of a service may import: its shell, the ports, the real adapters, the common parts.
+func service(shell string) []string {
+	return []string{
+		shell, "cmd/internal/settings",
+		"internal/commands", "internal/operation", "internal/idempotency", "internal/idempotency/epoch",
+		"internal/idempotency/redisstore", "internal/stream", "internal/stream/kafkastream", "internal/vendors",
+		"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/withhold", "internal/lifecycle",
+		"internal/admin", "schemas",
+	}
+}
+
+// adapters touch the world, or stand in for what does. None of them knows another; cmd joins them.
+var adapters = []string{
+	"internal/idempotency/memstore", "internal/idempotency/redisstore",
+	"internal/stream/memstream", "internal/stream/kafkastream",
+	"internal/vendors/withhold", "internal/vendors/sim/withhold",
+}
+
+// owners are the libraries that only one package may speak to, with the packages that may; tests included.
+var owners = map[string][]string{
+	kafkaGo:    {"internal/stream/kafkastream"},
+	redisLib:   {"internal/idempotency/redisstore"},
+	jsonschema: {"schemas"},
+	envLib:     {"cmd/internal/settings", "cmd/dispatcher/app", "cmd/callback-ingest/app", "cmd/payctl/app"},
+}
+
+// services are the programs that meet real money.
+var services = []string{"cmd/dispatcher", "cmd/callback-ingest"}
+
+// neverLinked must not be part of a service, not even through others.
+var neverLinked = []string{
+	franz, miniredis, "github.com/stretchr/testify", "testing", "net/http/httptest",
+	module + "/internal/idempotency/memstore", module + "/internal/idempotency/storetest",
+	module + "/internal/stream/memstream", module + "/internal/stream/streamtest",
+	module + "/internal/vendors/sim", module + "/internal/vendors/vendortest", module + "/internal/sim",
+	module + "/internal/arch", module + "/cmd/sandbox",
+}
+
+// badNames say nothing about what a package is for.
+var badNames = []string{"util", "utils", "common", "helper", "helpers", "models", "types", "misc", "base", "shared"}
+
+// impure are the parts of the standard library that the core has no use for: it does no I/O, starts no goroutine,
+// reads no clock, rolls no dice.
+var impure = []string{
+	"context", "crypto/rand", "database", "io/fs", "log", "math/rand", "net", "os", "runtime", "sync", "syscall",
+	"testing", "unsafe",
+}
+
+// clockNames are the functions of package time that read the clock or wait for it.
+var clockNames = []string{
+	"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until",
+}

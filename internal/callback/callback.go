@@ -118,7 +118,7 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 
 // apply moves the operation and returns only when its result, if there is a new one, is durable.
 func (h *Handler) apply(ctx context.Context, order string, reply commands.Reply) string {
-	record, err := h.Store.Load(ctx, operation.Key(commands.OperationKey(order)))
+	record, err := h.Store.Load(ctx, operation.Key(h.Driver.Policy.Spec, commands.OperationKey(order)))
 	if err != nil {
 		h.Logger.Error("callback not applied", "key", order, "err", err)
 		return VerdictFault

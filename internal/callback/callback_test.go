@@ -101,13 +101,13 @@ func (in *ingest) stand(order string, phase commands.Phase) {
 		Lease: time.Now().Add(time.Minute), Seen: map[string]string{"pay_order_no": "P1"}}
 	value, err := s.Encode()
 	require.NoError(in.t, err)
-	_, err = in.store.Swap(in.t.Context(), in.store.Expect(operation.Key(s.Key)), value)
+	_, err = in.store.Swap(in.t.Context(), in.store.Expect(operation.Key(spec, s.Key)), value)
 	require.NoError(in.t, err)
 }
 
 func (in *ingest) phase(order string) commands.Phase {
 	in.t.Helper()
-	record, err := in.store.Load(in.t.Context(), operation.Key(commands.OperationKey(order)))
+	record, err := in.store.Load(in.t.Context(), operation.Key(spec, commands.OperationKey(order)))
 	require.NoError(in.t, err)
 	s, err := commands.DecodeState(record.Value)
 	require.NoError(in.t, err)

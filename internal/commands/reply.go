@@ -1,5 +1,7 @@
 package commands
 
+import "encoding/json"
+
 // Status is what a vendor said about an order, translated into the five things that matter to the state machine.
 type Status uint8
 
@@ -49,6 +51,8 @@ type Reply struct {
 	// Fields are the reply's other values under the vendor's own names (withhold: pay_order_no, pay_type, pay_status,
 	// pay_time, channel_response), scrubbed likewise. They reach the result event as they stand.
 	Fields map[string]string `json:"fields,omitempty"`
+	// Extra are values that are no strings (lists, objects, null), likewise named and scrubbed.
+	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 }
 
 // Class says what a failed vendor call proves.

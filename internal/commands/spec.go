@@ -1,9 +1,33 @@
 package commands
 
+// Effect says what executing a command does to the world, and so what may be done when its outcome is unknown.
+type Effect uint8
+
+const (
+	// EffectMoney: at most once, and can be asked about.
+	EffectMoney Effect = iota
+	// EffectOnce: has an effect (an SMS) and cannot be asked about: after an unknown outcome it is never sent again.
+	EffectOnce
+	// EffectRead: a question; it may be repeated until it is answered for good or the deadline passes.
+	EffectRead
+)
+
+// String returns the effect as it stands in documents and settings.
+func (e Effect) String() string {
+	switch e {
+	case EffectOnce:
+		return "once"
+	case EffectRead:
+		return "read"
+	}
+	return "money"
+}
+
 // Spec is how one command topic is named and read; the catalog holds one for each.
 type Spec struct {
 	// Topic carries the commands, ResultTopic their results.
 	Topic, ResultTopic string
+	Effect             Effect
 	// Type is the first word of the event types, such as "withhold" in withhold.succeeded.v1.
 	Type string
 	// Source is the CloudEvents source.
@@ -12,6 +36,8 @@ type Spec struct {
 	KeyField string
 	// CarryFields are the fields that every result repeats; none may be personal data.
 	CarryFields []string
+	// ProgressFields are the vendor's fields whose change is worth a pending event; with none, the first pending word is.
+	ProgressFields []string
 	// MatchFields are the vendor's fields in which a callback must not contradict what is known.
 	MatchFields []string
 }

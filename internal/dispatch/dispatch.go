@@ -147,7 +147,7 @@ func (t *task) arrive(ctx context.Context) error {
 			Detail: "this requestId was used before with another content; nothing was sent for this message",
 		})
 	}
-	record := t.Store.Expect(operation.Key(command.Key))
+	record := t.Store.Expect(operation.Key(t.spec, command.Key))
 	trace, _ := t.message.Header(operation.HeaderTrace)
 	t.job = operation.Job{
 		Command: command, Message: t.message, Record: record,
@@ -196,7 +196,7 @@ func (t *task) due(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: parked command: %w", operation.ErrUnreadable, err)
 	}
-	record, err := t.Store.Load(ctx, operation.Key(memory.Key))
+	record, err := t.Store.Load(ctx, operation.Key(t.spec, memory.Key))
 	if err != nil {
 		return fmt.Errorf("load the record of %s: %w", memory.Key, err)
 	}

@@ -144,7 +144,7 @@ func newHouse(t *testing.T) *house {
 // restart returns a dispatcher of a new process over the same store and log.
 func (h *house) restart() *dispatch.Dispatcher {
 	driver, err := operation.New(operation.Config{
-		Store: h.store, Publisher: h.log, Vendor: h.vendor, Timeout: 4 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		Store: h.store, Publisher: h.log, Sender: h.vendor, Asker: h.vendor, Timeout: 4 * time.Second, Logger: slog.New(slog.DiscardHandler),
 		Policy: commands.Policy{
 			Spec: spec, Owner: "p1", Lease: 5 * time.Second, Settle: 10 * time.Second, Deadline: time.Hour, MaxSends: 2,
 			Tiers: []time.Duration{5 * time.Second, time.Minute},
@@ -533,7 +533,7 @@ func TestPanics(t *testing.T) {
 func TestWhatCannotBeReadIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
-		_, err := h.store.Swap(context.Background(), h.store.Expect("o:B1"), []byte(`{"v":99}`))
+		_, err := h.store.Swap(context.Background(), h.store.Expect("o:withhold:B1"), []byte(`{"v":99}`))
 		require.NoError(t, err)
 		h.handle(order("R1", "B1", "1.00"))
 		m := order("R2", "B2", "1.00")

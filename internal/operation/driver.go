@@ -32,8 +32,10 @@ var ErrUnreadable = errors.New("unreadable")
 type Config struct {
 	Store     idempotency.Store
 	Publisher stream.Publisher
-	// Vendor executes the commands; nil in a process that only takes callbacks.
-	Vendor vendors.Vendor
+	// Sender and Asker call the vendor: money needs both, once the first, read the second. Both are nil in a process
+	// that only takes callbacks.
+	Sender vendors.Sender
+	Asker  vendors.Asker
 	Policy commands.Policy
 	// Timeout bounds one vendor call; shorter than Policy.Lease.
 	Timeout time.Duration
@@ -60,7 +62,7 @@ func New(c Config) (*Driver, error) {
 	if err := c.Policy.Validate(); err != nil {
 		return nil, fmt.Errorf("policy of %s: %w", c.Policy.Spec.Topic, err)
 	}
-	if c.Vendor != nil && (c.Timeout <= 0 || c.Timeout >= c.Policy.Lease) {
+	if (c.Sender != nil || c.Asker != nil) && (c.Timeout <= 0 || c.Timeout >= c.Policy.Lease) {
 		return nil, fmt.Errorf("policy of %s: vendor timeout %v must be positive and shorter than the lease %v", c.Policy.Spec.Topic, c.Timeout, c.Policy.Lease)
 	}
 	return &Driver{c}, nil
@@ -89,8 +91,10 @@ type Outcome struct {
 	State  commands.State
 }
 
-// Key returns the record key of an operation.
-func Key(k commands.OperationKey) string { return "o:" + string(k) }
+// Key returns the record key of an operation; the type keeps the keys of different kinds apart.
+func Key(spec commands.Spec, k commands.OperationKey) string {
+	return "o:" + spec.Type + ":" + string(k)
+}
 
 // Drive goes on until the message needs nothing more. An error is our own fault (store, publisher, a broken contract) or
 // a *commands.Refusal of the entry; the operation's state is untouched by it.
@@ -225,10 +229,10 @@ func decode(value []byte) (commands.State, error) {
 
 func (r *run) send(ctx context.Context) error {
 	attempt := r.state.Sends
-	reply, err := r.call(ctx, "send", func(ctx context.Context) (commands.Reply, error) { return r.Vendor.Send(ctx, r.job.Command) })
-	if errors.Is(err, ErrNoVendor) {
-		return err
+	if r.Sender == nil {
+		return ErrNoVendor
 	}
+	reply, err := r.call(ctx, "send", r.Sender.Send)
 	if err != nil {
 		r.fact = commands.SendFailed{Attempt: attempt, Class: vendors.ClassOf(err), Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
 		return nil
@@ -238,10 +242,10 @@ func (r *run) send(ctx context.Context) error {
 }
 
 func (r *run) ask(ctx context.Context) error {
-	reply, err := r.call(ctx, "ask", func(ctx context.Context) (commands.Reply, error) { return r.Vendor.Ask(ctx, r.job.Command) })
-	if errors.Is(err, ErrNoVendor) {
-		return err
+	if r.Asker == nil {
+		return ErrNoVendor
 	}
+	reply, err := r.call(ctx, "ask", r.Asker.Ask)
 	if err != nil {
 		r.fact = commands.AskFailed{Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
 		return nil
@@ -250,14 +254,11 @@ func (r *run) ask(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) call(ctx context.Context, what string, f func(context.Context) (commands.Reply, error)) (commands.Reply, error) {
-	if r.Vendor == nil {
-		return commands.Reply{}, ErrNoVendor
-	}
+func (r *run) call(ctx context.Context, what string, f func(context.Context, commands.Command) (commands.Reply, error)) (commands.Reply, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	reply, err := f(ctx)
+	reply, err := f(ctx, r.job.Command)
 	outcome := reply.Status.String()
 	if err != nil {
 		outcome = vendors.CodeOf(err)

@@ -15,12 +15,23 @@ import (
 	"paydispatch/internal/commands"
 )
 
-// Vendor executes one kind of command.
-type Vendor interface {
+// Sender submits one kind of command.
+type Sender interface {
 	// Send submits the command; at most one request reaches the wire. Its error, if any, is an *Error.
 	Send(ctx context.Context, c commands.Command) (commands.Reply, error)
-	// Ask asks what became of the command's operation. It has no effect at the vendor.
+}
+
+// Asker asks about one kind of command. An interface of a vendor that cannot be asked about has none.
+type Asker interface {
+	// Ask asks what became of the command's operation (effect money), or puts the question that the command is (effect
+	// read). It has no effect at the vendor and may be repeated. Its error, if any, is an *Error.
 	Ask(ctx context.Context, c commands.Command) (commands.Reply, error)
+}
+
+// Vendor is both.
+type Vendor interface {
+	Sender
+	Asker
 }
 
 // Error is a failed call, with what it proves.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"paydispatch/internal/commands"
@@ -119,11 +120,7 @@ func (c *Client) Send(ctx context.Context, cmd commands.Command) (commands.Reply
 	if err != nil {
 		return commands.Reply{}, &vendors.Error{Class: commands.ClassPermanent, Code: CodeInvalid, Err: err}
 	}
-	var notify string
-	if c.notify != nil {
-		notify = c.notify(order.BizOrderNo)
-	}
-	body, err := m.seal(methodSend, order.params(notify), order.RequestID, time.Now())
+	body, err := m.seal(methodSend, order.params(c.notifyURL(cmd.Key)), order.RequestID, time.Now())
 	if err != nil {
 		return commands.Reply{}, notBuilt(err)
 	}
@@ -131,7 +128,7 @@ func (c *Client) Send(ctx context.Context, cmd commands.Command) (commands.Reply
 	if err != nil {
 		return commands.Reply{}, err
 	}
-	return a.sendReply(order.BizOrderNo, m.secrets(cmd.Body))
+	return a.sendReply(order.BizOrderNo, c.secrets(m, cmd))
 }
 
 // Ask asks about the order by single-order-query. It needs Key, RequestID and Account of the command, not its body.
@@ -152,7 +149,7 @@ func (c *Client) Ask(ctx context.Context, cmd commands.Command) (commands.Reply,
 	if err != nil {
 		return commands.Reply{}, err
 	}
-	return a.askReply(string(cmd.Key), c.missing, m.secrets(cmd.Body))
+	return a.askReply(string(cmd.Key), c.missing, c.secrets(m, cmd))
 }
 
 // call posts one envelope and reads the answer.
@@ -178,8 +175,23 @@ func (c *Client) call(ctx context.Context, body []byte, kind wire.Kind) (answer,
 	return a, nil
 }
 
-// secrets are what the gateway's free texts must not repeat.
-func (m merchant) secrets(body commands.Body) []string { return append(personalOf(body), m.key) }
+// notifyURL is the callback address of an order, "" for none.
+func (c *Client) notifyURL(order commands.OperationKey) string {
+	if c.notify == nil {
+		return ""
+	}
+	return c.notify(string(order))
+}
+
+// secrets are what the gateway's free texts must not repeat: personal data, the key, and the order's notify_url with
+// the token at its end.
+func (c *Client) secrets(m merchant, cmd commands.Command) []string {
+	out := append(personalOf(cmd.Body), m.key)
+	if notify := c.notifyURL(cmd.Key); notify != "" {
+		out = append(out, notify, notify[strings.LastIndexByte(notify, '/')+1:])
+	}
+	return out
+}
 
 // notBuilt is the error of a request that never left; no retry by itself would help, but nothing is proven about the
 // order, and the next process may be configured better.

@@ -1,0 +1,226 @@
+package kafkastream
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"paydispatch/internal/stream"
+)
+
+// Config says how to reach the brokers. It is shared by publishers, consumers and admins.
+type Config struct {
+	// Brokers are "host:port" addresses to begin with; at least one.
+	Brokers []string
+	// ClientID names the service in the brokers' logs; each client adds a random suffix.
+	ClientID string
+	// TLS, when set, is used for every connection.
+	TLS *tls.Config
+	// SASL, when its mechanism is set, authenticates every connection.
+	SASL SASL
+	// Dial replaces the plain TCP dialer, for proxies and tests.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Timeout bounds one request and one dial; 0 means 5 s.
+	Timeout time.Duration
+}
+
+// SASL mechanisms.
+const (
+	Plain       = "PLAIN"
+	ScramSHA256 = "SCRAM-SHA-256"
+	ScramSHA512 = "SCRAM-SHA-512"
+)
+
+// SASL is how a client proves who it is. A wrong password may show as "unexpected EOF": the brokers just hang up.
+type SASL struct {
+	Mechanism string
+	User      string
+	Password  Password
+}
+
+// Password masks itself wherever it is printed.
+type Password string
+
+const masked = "[masked]"
+
+func (Password) String() string               { return masked }
+func (Password) GoString() string             { return masked }
+func (Password) MarshalText() ([]byte, error) { return []byte(masked), nil }
+func (Password) LogValue() slog.Value         { return slog.StringValue(masked) }
+
+// metadataTTL is how long a client believes what it knows of topics and leaders.
+const metadataTTL = time.Second
+
+// client holds kafka-go's two ways to the brokers with the same settings.
+type client struct {
+	id        string
+	timeout   time.Duration
+	transport *kafka.Transport
+	api       *kafka.Client
+	dialer    *kafka.Dialer
+	brokers   []string
+}
+
+func newClient(cfg Config) (*client, error) {
+	if len(cfg.Brokers) == 0 {
+		return nil, errors.New("kafka: no broker addresses are set")
+	}
+	mechanism, err := cfg.SASL.mechanism()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 5 * time.Second
+	}
+	if cfg.ClientID == "" {
+		cfg.ClientID = "paydispatch"
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{Timeout: cfg.Timeout}).DialContext
+	}
+	c := &client{id: cfg.ClientID + "-" + strings.ToLower(rand.Text()[:10]), timeout: cfg.Timeout, brokers: cfg.Brokers}
+	c.transport = &kafka.Transport{
+		Dial: cfg.Dial, DialTimeout: cfg.Timeout, MetadataTTL: metadataTTL, ClientID: c.id, TLS: cfg.TLS, SASL: mechanism,
+	}
+	c.api = &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Timeout: cfg.Timeout, Transport: c.transport}
+	c.dialer = &kafka.Dialer{
+		DialFunc: cfg.Dial, Timeout: cfg.Timeout, ClientID: c.id, TLS: cfg.TLS, SASLMechanism: mechanism,
+	}
+	return c, nil
+}
+
+func (s SASL) mechanism() (sasl.Mechanism, error) {
+	switch s.Mechanism {
+	case "":
+		return nil, nil
+	case Plain:
+		return plain.Mechanism{Username: s.User, Password: string(s.Password)}, nil
+	case ScramSHA256:
+		return scram.Mechanism(scram.SHA256, s.User, string(s.Password))
+	case ScramSHA512:
+		return scram.Mechanism(scram.SHA512, s.User, string(s.Password))
+	}
+	return nil, fmt.Errorf("kafka: SASL mechanism %q is not one of %s, %s, %s", s.Mechanism, Plain, ScramSHA256, ScramSHA512)
+}
+
+func (c *client) close() { c.transport.CloseIdleConnections() }
+
+// spot names a partition.
+type spot struct {
+	topic     string
+	partition int
+}
+
+// span is the part of a partition's log that exists: from first up to, not including, end.
+type span struct{ first, end int64 }
+
+// partitions lists the partitions of topics.
+func (c *client) partitions(ctx context.Context, topics []string) (map[spot]kafka.Partition, error) {
+	res, err := c.api.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	if err != nil {
+		return nil, fmt.Errorf("read metadata: %w", err)
+	}
+	found := map[spot]kafka.Partition{}
+	for _, t := range res.Topics {
+		if t.Error != nil {
+			return nil, fmt.Errorf("read metadata of topic %s: %w", t.Name, t.Error)
+		}
+		for _, p := range t.Partitions {
+			found[spot{t.Name, p.ID}] = p
+		}
+	}
+	return found, nil
+}
+
+// spans asks the leaders where the logs of partitions begin and end.
+func (c *client) spans(ctx context.Context, of []spot) (map[spot]span, error) {
+	if len(of) == 0 {
+		return nil, nil
+	}
+	req := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	for _, s := range of {
+		req.Topics[s.topic] = append(req.Topics[s.topic], kafka.FirstOffsetOf(s.partition), kafka.LastOffsetOf(s.partition))
+	}
+	res, err := c.api.ListOffsets(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("list offsets: %w", err)
+	}
+	found := map[spot]span{}
+	for topic, partitions := range res.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return nil, fmt.Errorf("list offsets of %s/%d: %w", topic, p.Partition, p.Error)
+			}
+			found[spot{topic, p.Partition}] = span{first: p.FirstOffset, end: p.LastOffset}
+		}
+	}
+	for _, s := range of {
+		if at, ok := found[s]; !ok || at.first < 0 || at.end < at.first {
+			return nil, fmt.Errorf("list offsets of %s/%d: the broker did not say", s.topic, s.partition)
+		}
+	}
+	return found, nil
+}
+
+// committed reads a group's committed offsets in all partitions of topics; partitions without one are left out.
+func (c *client) committed(ctx context.Context, group string, topics []string) (map[spot]int64, error) {
+	partitions, err := c.partitions(ctx, topics)
+	if err != nil {
+		return nil, err
+	}
+	req := &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{}}
+	for s := range partitions {
+		req.Topics[s.topic] = append(req.Topics[s.topic], s.partition)
+	}
+	res, err := c.api.OffsetFetch(ctx, req)
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read committed offsets of group %s: %w", group, err)
+	}
+	found := map[spot]int64{}
+	for topic, partitions := range res.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return nil, fmt.Errorf("read committed offset of group %s in %s/%d: %w", group, topic, p.Partition, p.Error)
+			}
+			if p.CommittedOffset >= 0 {
+				found[spot{topic, p.Partition}] = p.CommittedOffset
+			}
+		}
+	}
+	return found, nil
+}
+
+func fromKafka(m kafka.Message) stream.Message {
+	out := stream.Message{
+		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Key: m.Key, Value: m.Value, Time: m.Time,
+	}
+	for _, h := range m.Headers {
+		out.Headers = append(out.Headers, stream.Header{Key: h.Key, Value: h.Value})
+	}
+	return out
+}
+
+func toKafka(m stream.Message) kafka.Message {
+	out := kafka.Message{Topic: m.Topic, Key: m.Key, Value: m.Value}
+	if len(m.Key) == 0 {
+		out.Key = nil // an empty key would send all such messages to one partition
+	}
+	for _, h := range m.Headers {
+		out.Headers = append(out.Headers, kafka.Header{Key: h.Key, Value: h.Value})
+	}
+	return out
+}

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"hash/fnv"
 	"maps"
 	"slices"
 	"time"
@@ -25,6 +26,8 @@ func Advance(s State, e Event, p Policy, now time.Time) (State, Action, error) {
 		return m.askFailed(e)
 	case CalledBack:
 		return m.calledBack(e)
+	case Nudged:
+		return m.nudged(e)
 	case Published:
 		return m.published(e)
 	}
@@ -49,16 +52,14 @@ func (m move) refuse(e Event, reason string) (State, Action, error) {
 func (m move) arrived(e Arrived) (State, Action, error) {
 	s := m.state
 	if s.Phase == New {
-		if e.Forgot.IsZero() {
-			return m.send()
-		}
-		m.state.Phase, m.state.SentAt = Asking, e.Forgot
-		return m.ask()
+		return m.begin(e)
 	}
 	sameContent := slices.Contains(e.Fingerprints, s.Fingerprint)
 	switch {
 	case e.Request == s.RequestID && sameContent:
 		return m.resume(true)
+	case sameContent && s.Phase == Unresolved && m.policy.Spec.Effect == EffectRead:
+		return m.askAnew(e.Request)
 	case sameContent:
 		return m.answer(s.duplicate(m.policy.Spec, e.Request, m.now))
 	}
@@ -69,6 +70,43 @@ func (m move) arrived(e Arrived) (State, Action, error) {
 		r.Reason, r.Detail = "order_reused", "this "+m.policy.Spec.KeyField+" belongs to requestId "+string(s.RequestID)+" with another content; nothing was sent for this message"
 	}
 	return m.answer(m.policy.Spec.Rejected(r, m.now))
+}
+
+// begin takes up an operation of which nothing is recorded.
+func (m move) begin(e Arrived) (State, Action, error) {
+	forgot := !e.Forgot.IsZero()
+	switch m.policy.Spec.Effect {
+	case EffectRead:
+		m.state.Phase = Asking
+		return m.ask()
+	case EffectOnce:
+		// It cannot be asked about, so only what was written after the loss is known to be new.
+		if forgot && !e.Written.After(e.Forgot) {
+			return m.unclear(e.Forgot, "the record store lost its memory after this command was written; it may have been executed before")
+		}
+		return m.send()
+	}
+	if forgot {
+		return m.unclear(e.Forgot, "")
+	}
+	return m.send()
+}
+
+// askAnew puts a question again, for another request, that found no answer before its deadline.
+func (m move) askAnew(r RequestID) (State, Action, error) {
+	s := &m.state
+	s.Phase, s.RequestID, s.FirstSeen, s.Tries, s.Result = Asking, r, m.now, 0, nil
+	return m.ask()
+}
+
+// unclear deals with a submission that may have left at any moment until last: it is asked about, or, where nobody can
+// be asked, that is the verdict.
+func (m move) unclear(last time.Time, why string) (State, Action, error) {
+	if m.policy.Spec.Effect == EffectOnce {
+		return m.settle(Reply{Status: StatusUnknown, Code: "unknown", Message: why + "; it was not sent again"})
+	}
+	m.state.Phase, m.state.SentAt = Asking, last
+	return m.ask()
 }
 
 func (m move) due(e Due) (State, Action, error) {
@@ -89,15 +127,16 @@ func (m move) resume(arrived bool) (State, Action, error) {
 		if m.now.Before(s.Lease) {
 			return s, Action{Do: DoWait, Until: s.Lease}, nil
 		}
-		// Someone died in mid-call: it may have had its effect at any moment of the lease.
-		m.state.Phase, m.state.SentAt = Asking, s.Lease
-		return m.ask()
+		return m.unclear(s.Lease, "the process that was sending it died")
 	case Waiting:
 		if wait := s.NotBefore.Sub(m.now); wait > 0 {
 			return m.park(wait)
 		}
 		return m.send()
 	case Asking, Refused, Pending:
+		if m.policy.Spec.Effect == EffectOnce {
+			return m.unclear(s.SentAt, "the record store lost its memory while it waited")
+		}
 		return m.ask()
 	case Settled:
 		return m.announce()
@@ -118,10 +157,16 @@ func (m move) replied(e Replied) (State, Action, error) {
 	case StatusSucceeded, StatusFailed:
 		return m.settle(e.Reply)
 	case StatusPending:
-		return m.pending(e.Reply)
+		if m.policy.Spec.Effect == EffectMoney {
+			return m.pending(e.Reply)
+		}
 	case StatusRefused:
 		if !m.mine(e.Attempt) {
 			return m.late()
+		}
+		if m.policy.Spec.Effect == EffectOnce {
+			e.Reply.Status = StatusFailed
+			return m.settle(e.Reply)
 		}
 		reply := e.Reply
 		m.state.Phase, m.state.SentAt, m.state.Refusal = Refused, m.now, &reply
@@ -145,8 +190,7 @@ func (m move) sendFailed(e SendFailed) (State, Action, error) {
 	case ClassPermanent:
 		return m.settle(Reply{Status: StatusFailed, Code: e.Code})
 	}
-	m.state.Phase, m.state.SentAt = Asking, m.now
-	return m.ask()
+	return m.unclear(m.now, "the gateway's answer did not arrive or could not be read ("+e.Code+")")
 }
 
 // mine reports whether the submission just heard of is the one that the record knows to be under way.
@@ -162,7 +206,9 @@ func (m move) answered(e Answered) (State, Action, error) {
 	case StatusPending:
 		return m.pending(e.Reply)
 	case StatusMissing:
-		return m.missing(e.Reply)
+		if m.policy.Spec.Effect == EffectMoney {
+			return m.missing(e.Reply)
+		}
 	}
 	return m.refuse(e, ReasonImpossible)
 }
@@ -200,7 +246,7 @@ func (m move) askFailed(e AskFailed) (State, Action, error) {
 // late goes on after a word that proves nothing and was overtaken by another writer. It never leads straight to a send.
 func (m move) late() (State, Action, error) {
 	if m.state.Phase == Waiting {
-		m.state.Phase, m.state.SentAt = Asking, m.now
+		return m.unclear(m.now, "another process had it too")
 	}
 	return m.resume(false)
 }
@@ -223,6 +269,18 @@ func (m move) calledBack(e CalledBack) (State, Action, error) {
 	return m.refuse(e, ReasonImpossible)
 }
 
+func (m move) nudged(e Nudged) (State, Action, error) {
+	switch m.state.Phase {
+	case New:
+		return m.refuse(e, ReasonUnknownOrder)
+	case Asking, Refused, Pending, Unresolved:
+		return m.ask()
+	case Settled:
+		return m.announce()
+	}
+	return m.finish()
+}
+
 func (m move) published(e Published) (State, Action, error) {
 	switch m.state.Phase {
 	case Settled:
@@ -231,7 +289,7 @@ func (m move) published(e Published) (State, Action, error) {
 	case Unresolved, Announced:
 		return m.finish()
 	case Pending:
-		m.state.Told = true
+		m.state.Told = m.state.progress(m.policy.Spec)
 		return m.park(0)
 	}
 	return m.refuse(e, ReasonImpossible)
@@ -257,11 +315,12 @@ func (m move) pending(r Reply) (State, Action, error) {
 		return m.resume(false)
 	}
 	m.see(r)
-	if m.state.Phase != Pending {
+	moved := m.state.Told != m.state.progress(m.policy.Spec)
+	if moved || m.state.Phase != Pending {
 		m.state.Tries = 0
 	}
 	m.state.Phase = Pending
-	if m.state.Told {
+	if !moved {
 		return m.park(0)
 	}
 	return m.state, Action{Do: DoReport, Result: m.state.pending(m.policy.Spec, r, m.now)}, nil
@@ -311,13 +370,25 @@ func (m move) park(atLeast time.Duration) (State, Action, error) {
 	if atLeast > 0 && m.state.Tries == 0 {
 		tier = m.policy.Tier(atLeast)
 	}
-	until := m.now.Add(m.policy.Tiers[tier])
 	m.state.Parks++
+	until := m.now.Add(m.policy.Tiers[tier] + m.jitter(m.policy.Tiers[tier]))
 	m.state.Tries++
 	if m.state.Phase == Waiting {
 		m.state.NotBefore = until
 	}
 	return m.state, Action{Do: DoPark, Until: until, Tier: tier}, nil
+}
+
+// jitter spreads the polls of a busy moment over a tenth of their delay. It is made of the operation's own name, so that
+// the same decision is the same again.
+func (m move) jitter(delay time.Duration) time.Duration {
+	if m.policy.Spec.Effect != EffectRead {
+		return 0
+	}
+	h := fnv.New32a()
+	h.Write([]byte(m.state.Key))
+	h.Write([]byte{byte(m.state.Parks)})
+	return delay / 10 * time.Duration(h.Sum32()%1024) / 1024
 }
 
 func (m move) overdue() bool { return !m.now.Before(m.state.FirstSeen.Add(m.policy.Deadline)) }

@@ -3,7 +3,8 @@ package commands
 import "time"
 
 // Event is a fact that moves an operation. The set is closed: Arrived, Due, Replied, SendFailed, Answered, AskFailed,
-// CalledBack, Published.
+// CalledBack,
+// Nudged, Published.
 type Event interface{ event() string }
 
 // Arrived: a command message of this operation is at hand, for the first time or again.
@@ -14,6 +15,8 @@ type Arrived struct {
 	// Forgot is when the store was found to have lost its memory; zero when it never did. A new operation is then asked
 	// about before it is sent.
 	Forgot time.Time
+	// Written is when the message was written to its topic.
+	Written time.Time
 }
 
 // Due: a parked copy of this operation has come due.
@@ -52,6 +55,9 @@ type AskFailed struct {
 // CalledBack: an authenticated callback of the vendor speaks of this operation.
 type CalledBack struct{ Reply Reply }
 
+// Nudged: a hint that the vendor has something new to say; it proves nothing and is answered by a question.
+type Nudged struct{}
+
 // Published: the event of the last Announce or Report is durable.
 type Published struct{}
 
@@ -62,4 +68,5 @@ func (SendFailed) event() string { return "send-failed" }
 func (Answered) event() string   { return "answered" }
 func (AskFailed) event() string  { return "ask-failed" }
 func (CalledBack) event() string { return "called-back" }
+func (Nudged) event() string     { return "nudged" }
 func (Published) event() string  { return "published" }

@@ -17,6 +17,13 @@ var update = flag.Bool("update", false, "rewrite docs/state-machine.md from the 
 
 var now = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 
+// policyOf is the test policy for another effect.
+func policyOf(e Effect) Policy {
+	p := testPolicy()
+	p.Spec.Effect = e
+	return p
+}
+
 func testPolicy() Policy {
 	return Policy{
 		Spec: Spec{
@@ -63,11 +70,17 @@ func standings() []standing {
 		{"refused, settling", with(with(base(Refused), fresh), refusal)},
 		{"refused, settle delay passed", with(base(Refused), refusal)},
 		{"pending, not told", base(Pending)},
-		{"pending, told", with(base(Pending), func(s *State) { s.Told = true })},
+		{"pending, told", with(base(Pending), func(s *State) { s.Told = "pending" })},
 		{"unresolved", with(base(Unresolved), func(s *State) { final(s); s.Verdict = StatusUnclear })},
 		{"settled", with(base(Settled), final)},
 		{"announced", with(base(Announced), final)},
 	}
+}
+
+// possible leaves out the phases that operations of an effect never reach.
+func possible(e Effect) []standing {
+	never := map[Effect][]Phase{EffectOnce: {Refused, Pending}, EffectRead: {Sending, Waiting, Refused}}
+	return slices.DeleteFunc(standings(), func(st standing) bool { return slices.Contains(never[e], st.state.Phase) })
 }
 
 // happening is an event in one of the variants that make a difference.
@@ -83,7 +96,8 @@ func happenings() []happening {
 	}
 	list := []happening{
 		{"arrived", always(Arrived{Request: "R1", Fingerprints: []string{"new", "fp"}})},
-		{"arrived, store forgot", always(Arrived{Request: "R1", Fingerprints: []string{"fp"}, Forgot: now.Add(-time.Second)})},
+		{"arrived, store forgot", always(Arrived{Request: "R1", Fingerprints: []string{"fp"}, Forgot: now.Add(-time.Second), Written: now.Add(-time.Minute)})},
+		{"arrived, written after store forgot", always(Arrived{Request: "R1", Fingerprints: []string{"fp"}, Forgot: now.Add(-time.Second), Written: now})},
 		{"arrived, other request", always(Arrived{Request: "R2", Fingerprints: []string{"fp"}})},
 		{"arrived, other content", always(Arrived{Request: "R2", Fingerprints: []string{"other"}})},
 		{"due", always(Due{Parks: 1})},
@@ -107,14 +121,15 @@ func happenings() []happening {
 	mismatch.Fields = map[string]string{"pay_order_no": "P2"}
 	return append(list,
 		happening{"called-back, other pay_order_no", always(CalledBack{Reply: mismatch})},
+		happening{"nudged", always(Nudged{})},
 		happening{"published", always(Published{})},
 	)
 }
 
 // outcome is what a cell of the cross product comes to, in words.
-func outcome(s State, e Event) (next Phase, do, refused string) {
+func outcome(p Policy, s State, e Event) (next Phase, do, refused string) {
 	next, act, err := func() (Phase, Action, error) {
-		n, a, err := Advance(s, e, testPolicy(), now)
+		n, a, err := Advance(s, e, p, now)
 		return n.Phase, a, err
 	}()
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
@@ -131,7 +146,11 @@ func outcome(s State, e Event) (next Phase, do, refused string) {
 func TestTheDrawingAndTheCodeAgree(t *testing.T) {
 	t.Parallel()
 	const path = "../../docs/state-machine.md"
-	got := "<!-- drawn by go test ./internal/commands -update -->\n\n" + diagram() + "\n" + table() + "\n<!-- end of the drawing -->\n"
+	got := "<!-- drawn by go test ./internal/commands -update -->\n"
+	for _, e := range []Effect{EffectMoney, EffectOnce, EffectRead} {
+		got += "\n## Effect " + e.String() + "\n\n" + diagram(e) + "\n" + table(e)
+	}
+	got += "\n<!-- end of the drawing -->\n"
 	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
 	text := string(raw)
@@ -146,12 +165,12 @@ func TestTheDrawingAndTheCodeAgree(t *testing.T) {
 	require.Equal(t, got, text[from:to], "the drawing in %s is not what the code does; look at the difference, then -update", path)
 }
 
-func diagram() string {
+func diagram(e Effect) string {
 	labels := map[string][]string{}
 	var order []string
-	for _, st := range standings() {
+	for _, st := range possible(e) {
 		for _, h := range happenings() {
-			next, _, refused := outcome(st.state, h.event(st.state))
+			next, _, refused := outcome(policyOf(e), st.state, h.event(st.state))
 			if refused != "" || next == st.state.Phase {
 				continue
 			}
@@ -174,14 +193,14 @@ func diagram() string {
 	return b.String()
 }
 
-func table() string {
+func table(e Effect) string {
 	var b strings.Builder
 	b.WriteString("| phase, situation | event | next phase | to do |\n|---|---|---|---|\n")
-	for _, st := range standings() {
+	for _, st := range possible(e) {
 		var order []string
 		events := map[string][]string{}
 		for _, h := range happenings() {
-			next, do, refused := outcome(st.state, h.event(st.state))
+			next, do, refused := outcome(policyOf(e), st.state, h.event(st.state))
 			cell := fmt.Sprintf("%s | %s", next, do)
 			if refused != "" {
 				cell = "– | refused: " + refused
@@ -271,6 +290,83 @@ func vendorSaidNo(s State, e Event) bool {
 		return e.Class == ClassPermanent
 	}
 	return false
+}
+
+// What cannot be asked about is sent at most once, and nobody is ever asked; a question is never sent.
+func TestRulesOfTheOtherEffects(t *testing.T) {
+	t.Parallel()
+	for _, effect := range []Effect{EffectOnce, EffectRead} {
+		for _, st := range possible(effect) {
+			for _, h := range happenings() {
+				t.Run(effect.String()+"/"+st.name+"/"+h.name, func(t *testing.T) {
+					t.Parallel()
+					next, act, err := Advance(st.state, h.event(st.state), policyOf(effect), now)
+					if err != nil {
+						_, typed := errors.AsType[*Refusal](err)
+						require.True(t, typed)
+						return
+					}
+					if effect == EffectRead {
+						require.NotEqual(t, DoSend, act.Do)
+						return
+					}
+					if st.state.Phase != Unresolved && st.state.Phase != Asking { // where a nudge, which no such topic has, would ask
+						require.NotEqual(t, DoAsk, act.Do)
+					}
+					if act.Do == DoSend {
+						require.Contains(t, []Phase{New, Waiting}, st.state.Phase, "sent again only when nothing was sent")
+					}
+					if next.Verdict == StatusUnknown {
+						require.Equal(t, KindUnknown, next.Result.Kind())
+						require.Contains(t, string(next.Result.Data), "it was not sent again")
+					}
+				})
+			}
+		}
+	}
+}
+
+// A progress event for each change of what the spec calls progress, one for each, and none for the rest.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	p := policyOf(EffectRead)
+	p.Spec.ProgressFields = []string{"process"}
+	s := base(Asking)
+	ids := map[string]bool{}
+	hear := func(process, other string) (reported bool) {
+		next, act, err := Advance(s, Answered{Reply{Status: StatusPending, Fields: map[string]string{"process": process, "other": other}}}, p, now)
+		require.NoError(t, err)
+		if reported = act.Do == DoReport; reported {
+			require.False(t, ids[act.Result.ID], "each change has an id of its own")
+			ids[act.Result.ID] = true
+			next, act, err = Advance(next, Published{}, p, now)
+			require.NoError(t, err)
+		}
+		require.Equal(t, DoPark, act.Do)
+		s = next
+		return reported
+	}
+	require.True(t, hear("INIT", "a"))
+	require.False(t, hear("INIT", "b"))
+	require.True(t, hear("CREATED", "b"))
+	require.False(t, hear("CREATED", "b"))
+	require.Equal(t, 2, s.Tries, "the interval grows anew from each change")
+}
+
+// A question without an answer may be put again by another request; an order may not.
+func TestAskedAnewAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	s := base(Unresolved)
+	s.Result = &Result{Type: "x.unresolved.v1"}
+	again := Arrived{Request: "R2", Fingerprints: []string{"fp"}}
+	next, act, err := Advance(s, again, policyOf(EffectRead), now)
+	require.NoError(t, err)
+	require.Equal(t, DoAsk, act.Do)
+	require.Equal(t, RequestID("R2"), next.RequestID)
+	require.Equal(t, now, next.FirstSeen)
+	_, act, err = Advance(s, again, policyOf(EffectMoney), now)
+	require.NoError(t, err)
+	require.Equal(t, KindDuplicate, act.Result.Kind())
 }
 
 // Past the deadline nothing is sent and nothing parks: a person is called, and a late word still settles.

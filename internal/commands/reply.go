@@ -18,6 +18,9 @@ const (
 	StatusRefused
 	// StatusMissing: the vendor says that it knows no such order. Only an answer to Ask can say so.
 	StatusMissing
+	// StatusUnknown is no vendor's word: the core's verdict on a command that may have had its effect and cannot be asked
+	// about.
+	StatusUnknown
 )
 
 // String returns the status as it stands in logs and metrics.
@@ -33,6 +36,8 @@ func (s Status) String() string {
 		return "refused"
 	case StatusMissing:
 		return "missing"
+	case StatusUnknown:
+		return "unknown"
 	}
 	return "unclear"
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"maps"
 	"time"
 )
 
@@ -17,7 +16,18 @@ const (
 	KindDuplicate  = "duplicate"
 	KindUnresolved = "unresolved"
 	KindConflict   = "conflict"
+	// KindAnswered is the good end of a question (effect read), KindUnknown the end of a command that may have had its
+	// effect and cannot be asked about (effect once).
+	KindAnswered = "answered"
+	KindUnknown  = "unknown"
 )
+
+// Kinds lists all kinds.
+func Kinds() []string {
+	return []string{
+		KindSucceeded, KindFailed, KindPending, KindRejected, KindDuplicate, KindUnresolved, KindConflict, KindAnswered, KindUnknown,
+	}
+}
 
 // Result is one CloudEvents 1.0 event (design 3), in the parts that binary mode needs.
 type Result struct {
@@ -37,7 +47,7 @@ type Result struct {
 
 // Kind returns the word between the dots of a type made by this package, "" for another.
 func (r Result) Kind() string {
-	for _, k := range []string{KindSucceeded, KindFailed, KindPending, KindRejected, KindDuplicate, KindUnresolved, KindConflict} {
+	for _, k := range Kinds() {
 		if suffix := "." + k + ".v1"; len(r.Type) > len(suffix) && r.Type[len(r.Type)-len(suffix):] == suffix {
 			return k
 		}
@@ -63,9 +73,9 @@ func EventID(words ...string) string {
 // forgot which request came first cannot make a ledger book an order twice.
 func (s Spec) VerdictID(key OperationKey) string { return EventID(s.Type, "verdict", string(key)) }
 
-func (s Spec) result(kind, id string, key OperationKey, now time.Time, data map[string]string) *Result {
+func (s Spec) result(kind, id string, key OperationKey, now time.Time, data map[string]any) *Result {
 	raw, err := json.Marshal(data)
-	if err != nil { // strings always encode
+	if err != nil { // strings and raw JSON that was read before always encode
 		panic(err)
 	}
 	return &Result{ID: id, Type: s.Type + "." + kind + ".v1", Source: s.Source, Subject: string(key), Time: now.UTC(), Data: raw}
@@ -74,20 +84,39 @@ func (s Spec) result(kind, id string, key OperationKey, now time.Time, data map[
 // verdict builds the final event of an operation.
 func (s State) verdict(spec Spec, r Reply, now time.Time) *Result {
 	kind := KindFailed
-	if r.Status == StatusSucceeded {
+	switch {
+	case r.Status == StatusUnknown:
+		kind = KindUnknown
+	case r.Status == StatusSucceeded && spec.Effect == EffectRead:
+		kind = KindAnswered
+	case r.Status == StatusSucceeded:
 		kind = KindSucceeded
 	}
 	return spec.result(kind, spec.VerdictID(s.Key), s.Key, now, s.data(spec, r))
 }
 
 func (s State) pending(spec Spec, r Reply, now time.Time) *Result {
-	return spec.result(KindPending, EventID(spec.Type, KindPending, string(s.Key)), s.Key, now, s.data(spec, r))
+	id := EventID(spec.Type, KindPending, string(s.Key), s.progress(spec))
+	return spec.result(KindPending, id, s.Key, now, s.data(spec, r))
+}
+
+// progress is what a pending event tells: one is published each time that it changes.
+func (s State) progress(spec Spec) string {
+	told := "pending"
+	for _, f := range spec.ProgressFields {
+		told += "|" + s.Seen[f]
+	}
+	return told
 }
 
 func (s State) unresolved(spec Spec, now time.Time) *Result {
 	data := s.data(spec, Reply{})
 	data["reason"] = "no verdict from the vendor before the deadline; last phase " + s.Phase.String()
-	return spec.result(KindUnresolved, EventID(spec.Type, KindUnresolved, string(s.Key)), s.Key, now, data)
+	id := EventID(spec.Type, KindUnresolved, string(s.Key))
+	if spec.Effect == EffectRead { // another request may put the same question again
+		id = EventID(spec.Type, KindUnresolved, string(s.Key), string(s.RequestID))
+	}
+	return spec.result(KindUnresolved, id, s.Key, now, data)
 }
 
 func (s State) conflict(spec Spec, r Reply, now time.Time) *Result {
@@ -99,10 +128,8 @@ func (s State) conflict(spec Spec, r Reply, now time.Time) *Result {
 }
 
 func (s State) duplicate(spec Spec, request RequestID, now time.Time) *Result {
-	data := maps.Clone(s.Carry)
-	if data == nil {
-		data = map[string]string{}
-	}
+	data := map[string]any{}
+	put(data, s.Carry)
 	data[spec.KeyField] = string(s.Key)
 	data["requestId"] = string(request)
 	data["first_requestId"] = string(s.RequestID)
@@ -113,18 +140,19 @@ func (s State) duplicate(spec Spec, request RequestID, now time.Time) *Result {
 
 // word is what a duplicate is told about the order: the verdict when there is one, else the phase.
 func (s State) word() string {
-	if s.Verdict.Final() {
+	if s.Phase.Final() {
 		return s.Verdict.String()
 	}
 	return s.Phase.String()
 }
 
 // data is what every result of an operation says.
-func (s State) data(spec Spec, r Reply) map[string]string {
-	data := map[string]string{}
-	maps.Copy(data, s.Seen)
-	maps.Copy(data, r.Fields)
-	maps.Copy(data, s.Carry)
+func (s State) data(spec Spec, r Reply) map[string]any {
+	data := map[string]any{}
+	put(data, s.Seen)
+	put(data, r.Fields)
+	put(data, r.Extra)
+	put(data, s.Carry)
 	data[spec.KeyField] = string(s.Key)
 	data["requestId"] = string(s.RequestID)
 	if r.Code != "" {
@@ -134,6 +162,12 @@ func (s State) data(spec Spec, r Reply) map[string]string {
 		data["message"] = r.Message
 	}
 	return data
+}
+
+func put[V any](data map[string]any, fields map[string]V) {
+	for name, v := range fields {
+		data[name] = v
+	}
 }
 
 // Rejection says why a message was not executed. What of RequestID and Key could not be read stays empty.
@@ -152,7 +186,7 @@ type Rejection struct {
 
 // Rejected builds the event for a message that was not executed.
 func (s Spec) Rejected(r Rejection, now time.Time) *Result {
-	data := map[string]string{"reason": r.Reason, "message": r.Detail, "origin": r.Origin}
+	data := map[string]any{"reason": r.Reason, "message": r.Detail, "origin": r.Origin}
 	id := EventID(s.Type, KindRejected, r.Origin)
 	if r.RequestID != "" {
 		data["requestId"] = string(r.RequestID)

@@ -47,8 +47,8 @@ type State struct {
 	Refusal *Reply `json:"refusal,omitempty"`
 	// Seen are the vendor's fields heard so far, to check a callback against.
 	Seen map[string]string `json:"seen,omitempty"`
-	// Told says that the pending event was published.
-	Told bool `json:"told,omitempty"`
+	// Told is the progress of which a pending event was published, "" while none was.
+	Told string `json:"told,omitempty"`
 	// Verdict is the final status, StatusUnclear until then.
 	Verdict Status `json:"verdict,omitempty"`
 	// Result is the event of phases Unresolved, Settled and Announced, whole, so that it can be published again byte for

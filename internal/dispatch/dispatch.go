@@ -152,7 +152,7 @@ func (t *task) arrive(ctx context.Context) error {
 	t.job = operation.Job{
 		Command: command, Message: t.message, Record: record,
 		State: commands.Begin(command, string(trace), time.Now()),
-		Entry: commands.Arrived{Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: record.Forgot},
+		Entry: commands.Arrived{Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: record.Forgot, Written: t.message.Time},
 	}
 	return t.drive(ctx)
 }

@@ -62,10 +62,29 @@ func New(c Config) (*Driver, error) {
 	if err := c.Policy.Validate(); err != nil {
 		return nil, fmt.Errorf("policy of %s: %w", c.Policy.Spec.Topic, err)
 	}
-	if (c.Sender != nil || c.Asker != nil) && (c.Timeout <= 0 || c.Timeout >= c.Policy.Lease) {
+	if err := c.suits(); err != nil {
+		return nil, fmt.Errorf("policy of %s: %w", c.Policy.Spec.Topic, err)
+	}
+	if c.Sender != nil && (c.Timeout <= 0 || c.Timeout >= c.Policy.Lease) {
 		return nil, fmt.Errorf("policy of %s: vendor timeout %v must be positive and shorter than the lease %v", c.Policy.Spec.Topic, c.Timeout, c.Policy.Lease)
 	}
 	return &Driver{c}, nil
+}
+
+// suits checks that the process that calls the vendor at all can do what the effect needs.
+func (c Config) suits() error {
+	sends, asks := c.Sender != nil, c.Asker != nil
+	switch effect := c.Policy.Spec.Effect; {
+	case !sends && !asks:
+		return nil // a process that only takes callbacks
+	case effect == commands.EffectMoney && !(sends && asks):
+		return errors.New("effect money needs a sender and an asker")
+	case effect == commands.EffectOnce && (asks || !sends):
+		return errors.New("effect once needs a sender and no asker")
+	case effect == commands.EffectRead && (sends || !asks):
+		return errors.New("effect read needs an asker and no sender")
+	}
+	return nil
 }
 
 // Job is one message and what is known when it is taken up.
@@ -297,6 +316,9 @@ func (r *run) wait(ctx context.Context, until time.Time) error {
 
 // park publishes first and stores then: a copy that is counted in the record exists, so an older copy may be dropped.
 func (r *run) park(ctx context.Context, next commands.State, act commands.Action) (bool, error) {
+	if r.job.Message.Topic == "" {
+		return true, nil // a callback brought no message to park; the copy that waits for this operation goes on asking
+	}
 	m, err := Parked(r.job.Message, next, r.Policy, act)
 	if err != nil {
 		return false, err

@@ -1,5 +1,7 @@
 package arch_test
 
+import "slices"
+
 // module is the path that imports of this module begin with.
 const module = "paydispatch"
 
@@ -49,7 +51,7 @@ var table = map[string]rule{
 	"internal/idempotency/storetest": {may: []string{"internal/idempotency"}, libs: []string{testify}},
 	"internal/stream/streamtest":     {may: []string{"internal/stream"}, libs: []string{testify}},
 	"internal/vendors/vendortest": {
-		may: []string{"internal/commands", "internal/vendors"}, libs: []string{testify},
+		may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}, libs: []string{testify},
 	},
 
 	// The adapters and their twins.
@@ -62,7 +64,7 @@ var table = map[string]rule{
 	"internal/stream/memstream": {may: []string{"internal/stream"}},
 	"internal/stream/kafkastream": {
 		may:      []string{"internal/stream"},
-		libs:     []string{kafkaGo, errgroup, prometheus},
+		libs:     []string{kafkaGo, errgroup, semaphore, prometheus},
 		testLibs: []string{franz},
 	},
 	"internal/vendors/wire": {
@@ -109,23 +111,36 @@ var table = map[string]rule{
 		},
 		libs: []string{envLib},
 	},
-	"cmd/dispatcher":          {may: []string{"cmd/dispatcher/app"}},
-	"cmd/dispatcher/app":      {may: service("internal/dispatch"), libs: serviceLibs, testLibs: []string{franz, miniredis}},
-	"cmd/callback-ingest":     {may: []string{"cmd/callback-ingest/app"}},
-	"cmd/callback-ingest/app": {may: service("internal/callback"), libs: serviceLibs, testLibs: []string{franz, miniredis}},
-	"cmd/sandbox":             {may: []string{"cmd/sandbox/app"}, libs: []string{cobra}},
-	"cmd/sandbox/app":         {may: embedded, libs: []string{cobra, franz, miniredis, errgroup}},
-	"cmd/payctl":              {may: []string{"cmd/payctl/app"}, libs: []string{cobra}},
+	"cmd/internal/service": {
+		may: []string{
+			"cmd/internal/settings", "internal/admin", "internal/commands", "internal/idempotency",
+			"internal/idempotency/redisstore", "internal/lifecycle", "internal/stream", "internal/stream/kafkastream",
+		},
+		libs: []string{prometheus, cobra},
+	},
+	"cmd/dispatcher": {may: []string{"cmd/dispatcher/app", "cmd/internal/service"}},
+	"cmd/dispatcher/app": {
+		may:  append(wiring, "internal/dispatch", "internal/callback"), // callback makes the token of a notify_url
+		libs: serviceLibs, testLibs: embeddedLibs,
+	},
+	"cmd/callback-ingest": {may: []string{"cmd/callback-ingest/app", "cmd/internal/service"}},
+	"cmd/callback-ingest/app": {
+		may:  append(wiring, "internal/callback"),
+		libs: serviceLibs, testLibs: embeddedLibs,
+	},
+	"cmd/sandbox":     {may: []string{"cmd/sandbox/app"}, libs: []string{cobra}},
+	"cmd/sandbox/app": {may: embedded, libs: []string{cobra, franz, miniredis, errgroup}},
+	"cmd/payctl":      {may: []string{"cmd/payctl/app"}, libs: []string{cobra}},
 	"cmd/payctl/app": {
-		may:  append(service("internal/dispatch"), "internal/callback"),
-		libs: []string{cobra, envLib}, testLibs: []string{franz, miniredis},
+		may:  append(wiring, "internal/dispatch", "internal/callback"),
+		libs: []string{cobra, envLib}, testLibs: embeddedLibs,
 	},
 
 	// Tests of the whole.
 	"internal/sim/...": {
-		may: append(service("internal/dispatch"), "internal/callback", "internal/idempotency/memstore",
+		may: append(wiring, "internal/dispatch", "internal/callback", "internal/idempotency/memstore",
 			"internal/stream/memstream", "internal/vendors/sim/withhold"),
-		libs: []string{testify},
+		libs: []string{testify, rate, errgroup},
 	},
 	"test/integration/...": {
 		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
@@ -139,20 +154,23 @@ var testLibs = []string{prometheus + "/prometheus", promModel}
 // serviceLibs are the libraries that the wiring of a service may name.
 var serviceLibs = []string{envLib, cobra, errgroup, prometheus, breaker, rate}
 
-// embedded is what a program that runs both services in one process may import.
-var embedded = append(service("internal/dispatch"),
-	"internal/callback", "internal/vendors/sim/withhold", "cmd/dispatcher/app", "cmd/callback-ingest/app")
+// embeddedLibs are the Kafka and the Redis that run inside a process.
+var embeddedLibs = []string{franz, miniredis}
 
-// service lists what the wiring of a service may import: its shell, the ports, the real adapters, the common parts.
-func service(shell string) []string {
-	return []string{
-		shell, "cmd/internal/settings",
-		"internal/commands", "internal/operation", "internal/idempotency", "internal/idempotency/epoch",
-		"internal/idempotency/redisstore", "internal/stream", "internal/stream/kafkastream", "internal/vendors",
-		"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/withhold", "internal/lifecycle",
-		"internal/admin", "schemas",
-	}
-}
+// wiring is what the wiring of a service may import beside its shell: the ports, the real adapters, the common parts.
+// It and embedded are clipped, so that appending to them copies.
+var wiring = slices.Clip([]string{
+	"cmd/internal/service", "cmd/internal/settings",
+	"internal/commands", "internal/operation", "internal/idempotency", "internal/idempotency/epoch",
+	"internal/idempotency/redisstore", "internal/stream", "internal/stream/kafkastream", "internal/vendors",
+	"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/withhold", "internal/lifecycle",
+	"internal/admin", "schemas",
+})
+
+// embedded is what a program that runs both services in one process may import.
+var embedded = slices.Clip(append(wiring,
+	"internal/dispatch", "internal/callback", "internal/vendors/sim/withhold",
+	"cmd/dispatcher/app", "cmd/callback-ingest/app"))
 
 // adapters touch the world, or stand in for what does. None of them knows another; cmd joins them.
 var adapters = []string{
@@ -166,7 +184,7 @@ var owners = map[string][]string{
 	kafkaGo:    {"internal/stream/kafkastream"},
 	redisLib:   {"internal/idempotency/redisstore"},
 	jsonschema: {"schemas"},
-	envLib:     {"cmd/internal/settings", "cmd/dispatcher/app", "cmd/callback-ingest/app", "cmd/payctl/app"},
+	envLib:     {"cmd/internal/settings", "cmd/dispatcher/app", "cmd/callback-ingest/app"},
 }
 
 // services are the programs that meet real money.

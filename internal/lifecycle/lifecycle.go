@@ -120,12 +120,8 @@ func (g *Group) Serve(name string, budget time.Duration, serve func() error, sto
 	g.OnClose(name, budget, func(ctx context.Context) error {
 		close(told)
 		err := stop(ctx)
-		select {
-		case <-ended:
-			return err
-		case <-ctx.Done():
-			return errors.Join(err, context.Cause(ctx))
-		}
+		<-ended
+		return err
 	})
 }
 

@@ -24,6 +24,13 @@ func Scrub(text string, known ...string) string {
 			text = strings.ReplaceAll(text, k, mask)
 		}
 	}
+	// Before the runs are looked for: a tab is a separator too.
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 	return shorten(maskRuns([]rune(text)))
 }
 
@@ -38,9 +45,6 @@ func maskRuns(in []rune) []rune {
 		case end > 0:
 			out = append(out, in[i:i+end]...)
 			i += end
-		case unicode.IsControl(in[i]):
-			out = append(out, ' ')
-			i++
 		default:
 			out = append(out, in[i])
 			i++

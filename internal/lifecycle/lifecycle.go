@@ -92,12 +92,12 @@ func (g *Group) Go(name string, run func(ctx context.Context) error) {
 	}()
 }
 
-// OnClose registers what takes a resource down. close gets a context that ends after budget, and is left behind when
+// OnClose registers what takes a resource down. shut gets a context that ends after budget, and is left behind when
 // it does not return by then.
-func (g *Group) OnClose(name string, budget time.Duration, close func(ctx context.Context) error) {
+func (g *Group) OnClose(name string, budget time.Duration, shut func(ctx context.Context) error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stack = append(g.stack, resource{name: name, budget: budget, close: close})
+	g.stack = append(g.stack, resource{name: name, budget: budget, close: shut})
 }
 
 // Serve runs a server that must answer until its turn to close comes, such as an HTTP server: serve blocks until stop

@@ -118,8 +118,7 @@ func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 	now := s.config.Now()
 	for bucket := range s.known {
 		if s.server.epochs[bucket].IsZero() {
-			fresh := !seenBefore && s.known[bucket].IsZero()
-			s.server.epochs[bucket] = epoch.Create(s.server.newID(), fresh, now)
+			s.server.epochs[bucket] = epoch.Create(s.server.newID(), !seenBefore, now)
 		}
 		s.believe(bucket, now)
 	}

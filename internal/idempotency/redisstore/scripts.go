@@ -36,7 +36,7 @@ return stands
 // ARGV[1] -> the epoch to replace; "" if none may stand
 // ARGV[2] -> the epoch to write
 //
-// Returns the epoch that stands then: ARGV[2] if it wrote or if the same stood there, another one if not.
+// Returns the epoch that stands then: ARGV[2] if it wrote or if the same stood there, another one if not, "" if none.
 const epochSource = `
 local stands = redis.call('GET', KEYS[1]) or ''
 if stands == ARGV[1] then

@@ -96,6 +96,7 @@ func (s *Store) Swap(ctx context.Context, was idempotency.Record, value []byte) 
 func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 	calls := make([]*pending, s.config.Buckets)
 	for bucket := range calls {
+		// One that is remembered was there: not even for a moment may others take the new one for fresh.
 		fresh := !seenBefore && s.known[bucket].Load() == nil
 		var err error
 		calls[bucket], err = s.nodes.submit(ctx, s.replaceEpoch(bucket, "", epoch.Create(s.newID(), fresh, s.config.Now())))
@@ -307,13 +308,13 @@ func (s *Store) recordKey(bucket int, key string) string {
 	return s.config.Prefix + ":{" + strconv.Itoa(bucket) + "}:k:" + key
 }
 
-// epochReply reads what epochSource returns.
+// epochReply reads what epochSource returns; "" if the epoch to replace is gone.
 func epochReply(a answer, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
 	stands, ok := a.value.(string)
-	if !ok || stands == "" {
+	if !ok {
 		return "", errReply
 	}
 	return stands, nil

@@ -22,7 +22,7 @@ import (
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
-	config := Config{Addrs: []string{server.Addr()}, Lifetime: time.Hour}
+	config := Config{Addrs: []string{server.Addr()}, Lifetime: time.Hour, Timeout: 20 * time.Second}
 	s := prepared(t, config)
 	require.Len(t, server.Keys(), 256)
 	r, err := s.Swap(t.Context(), s.Expect("o:20260301-1"), []byte("state"))
@@ -60,7 +60,8 @@ func TestCallsShareRoundTrips(t *testing.T) {
 		return next(ctx, cmds)
 	}})
 	var group sync.WaitGroup
-	failed := make(chan error, maxBatch+1)
+	const claims = 256
+	failed := make(chan error, claims+1)
 	claim := func(key string) {
 		group.Go(func() {
 			_, err := s.Swap(context.Background(), s.Expect(key), []byte("v"))
@@ -69,14 +70,14 @@ func TestCallsShareRoundTrips(t *testing.T) {
 	}
 	claim("first")
 	<-started
-	for i := range maxBatch {
+	for i := range claims {
 		claim(fmt.Sprint("key ", i))
 	}
 	batcher := s.nodes.byAddr[""]
 	require.Eventually(t, func() bool {
 		batcher.mu.Lock()
 		defer batcher.mu.Unlock()
-		return len(batcher.queue) == maxBatch
+		return len(batcher.queue) == claims
 	}, 10*time.Second, time.Millisecond)
 	close(release)
 	group.Wait()

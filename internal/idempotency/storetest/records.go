@@ -185,6 +185,7 @@ func keys(t *testing.T, h Harness) {
 
 func cancelled(t *testing.T, h Harness) {
 	c := prepared(t, h)
+	swap(t, c, c.Expect("another"), "so that all is set up")
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 

@@ -85,10 +85,13 @@ func (g *generation) resolve(ctx context.Context, attempt int) error {
 	if err != nil {
 		return err
 	}
-	resolved := slices.Clone(g.assigned)
+	resolved, err := g.confirmed(ctx)
+	if err != nil {
+		return err
+	}
 	var starts []stream.Assignment
 	var gaps []Gap
-	for i, a := range g.assigned {
+	for i, a := range resolved {
 		log := logs[spots[i]]
 		switch {
 		case a.Offset < 0:
@@ -111,6 +114,25 @@ func (g *generation) resolve(ctx context.Context, attempt int) error {
 	}
 	g.assigned = resolved
 	return nil
+}
+
+// confirmed returns the assignments, with those that come without an offset asked about once more: kafka-go takes a
+// partition that the broker left out of its answer for one without an offset, and committing a start would rewind it.
+func (g *generation) confirmed(ctx context.Context) ([]stream.Assignment, error) {
+	resolved := slices.Clone(g.assigned)
+	if !slices.ContainsFunc(resolved, func(a stream.Assignment) bool { return a.Offset < 0 }) {
+		return resolved, nil
+	}
+	committed, err := g.consumer.client.committed(ctx, g.consumer.cfg.Group, g.topics)
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range resolved {
+		if offset, ok := committed[spot{a.Topic, a.Partition}]; ok && a.Offset < 0 {
+			resolved[i].Offset = offset
+		}
+	}
+	return resolved, nil
 }
 
 // Assignments implements [stream.Generation].

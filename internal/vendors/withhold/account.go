@@ -39,7 +39,7 @@ type Account struct {
 }
 
 // Personal is a card, identity or phone number, a name, or a protocol number that stands for a card. It masks itself
-// like [Key].
+// like [Key]. Use neither as the key of a map: encoding/json prints string keys past any mask.
 type Personal string
 
 // String implements fmt.Stringer.

@@ -20,7 +20,9 @@ const (
 	rate       = "golang.org/x/time/rate"
 	redisLib   = "github.com/redis/go-redis/v9"
 	semaphore  = "golang.org/x/sync/semaphore"
-	testify    = "github.com/stretchr/testify/require"
+
+	singleflight = "golang.org/x/sync/singleflight"
+	testify      = "github.com/stretchr/testify/require"
 )
 
 // rule says what a package may import beside the standard library.
@@ -72,9 +74,16 @@ var table = map[string]rule{
 		libs: []string{breaker, rate, prometheus},
 	},
 	"internal/vendors/withhold": {may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}},
+	"internal/vendors/esign": {
+		may:  []string{"internal/commands", "internal/vendors", "internal/vendors/wire"},
+		libs: []string{singleflight},
+	},
+	"internal/vendors/daxpay": {may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}},
 
 	// What the vendors' doubles do stands apart from what the adapters believe: they share no code.
 	"internal/vendors/sim/withhold": {},
+	"internal/vendors/sim/esign":    {},
+	"internal/vendors/sim/daxpay":   {},
 
 	// The shells over the core.
 	"internal/operation": {
@@ -108,6 +117,7 @@ var table = map[string]rule{
 		may: []string{
 			"internal/commands", "internal/idempotency", "internal/idempotency/redisstore", "internal/operation",
 			"internal/stream", "internal/stream/kafkastream", "internal/vendors/wire", "internal/vendors/withhold",
+			"internal/vendors/esign", "internal/vendors/daxpay",
 		},
 		libs: []string{envLib},
 	},
@@ -139,12 +149,12 @@ var table = map[string]rule{
 	// Tests of the whole.
 	"internal/sim/...": {
 		may: append(wiring, "internal/dispatch", "internal/callback", "internal/idempotency/memstore",
-			"internal/stream/memstream", "internal/vendors/sim/withhold"),
+			"internal/stream/memstream", "internal/vendors/sim/withhold", "internal/vendors/sim/esign", "internal/vendors/sim/daxpay"),
 		libs: []string{testify, rate, errgroup},
 	},
 	"test/integration/...": {
 		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
-		libs: []string{testify, franz, miniredis, errgroup},
+		libs: []string{testify, franz, miniredis, errgroup, kafkaGo, redisLib}, // to empty real parts between tests
 	},
 }
 
@@ -163,26 +173,29 @@ var wiring = slices.Clip([]string{
 	"cmd/internal/service", "cmd/internal/settings",
 	"internal/commands", "internal/operation", "internal/idempotency", "internal/idempotency/epoch",
 	"internal/idempotency/redisstore", "internal/stream", "internal/stream/kafkastream", "internal/vendors",
-	"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/withhold", "internal/lifecycle",
+	"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/withhold", "internal/vendors/esign",
+	"internal/vendors/daxpay", "internal/lifecycle",
 	"internal/admin", "schemas",
 })
 
 // embedded is what a program that runs both services in one process may import.
 var embedded = slices.Clip(append(wiring,
-	"internal/dispatch", "internal/callback", "internal/vendors/sim/withhold",
-	"cmd/dispatcher/app", "cmd/callback-ingest/app"))
+	"internal/dispatch", "internal/callback", "internal/vendors/sim/withhold", "internal/vendors/sim/esign",
+	"internal/vendors/sim/daxpay", "cmd/dispatcher/app", "cmd/callback-ingest/app"))
 
 // adapters touch the world, or stand in for what does. None of them knows another; cmd joins them.
 var adapters = []string{
 	"internal/idempotency/memstore", "internal/idempotency/redisstore",
 	"internal/stream/memstream", "internal/stream/kafkastream",
 	"internal/vendors/withhold", "internal/vendors/sim/withhold",
+	"internal/vendors/esign", "internal/vendors/sim/esign",
+	"internal/vendors/daxpay", "internal/vendors/sim/daxpay",
 }
 
 // owners are the libraries that only one package may speak to, with the packages that may; tests included.
 var owners = map[string][]string{
-	kafkaGo:    {"internal/stream/kafkastream"},
-	redisLib:   {"internal/idempotency/redisstore"},
+	kafkaGo:    {"internal/stream/kafkastream", "test/integration"},
+	redisLib:   {"internal/idempotency/redisstore", "test/integration"},
 	jsonschema: {"schemas"},
 	envLib:     {"cmd/internal/settings", "cmd/dispatcher/app", "cmd/callback-ingest/app"},
 }

@@ -1,0 +1,122 @@
+// Package app is the service callback-ingest: it takes vendors' callbacks over HTTP and turns them into result events.
+//
+// A callback counts only with the token that its order got in its notify_url, and is answered only after its result is
+// durable in Kafka. The service never calls a vendor, and keeps no state of its own: any number of pods may run. It
+// refuses to start on settings that cannot work.
+//
+// What it needs from its surroundings: TLS, here (LISTEN_TLS_…) or in front of it, and no access log in front of it
+// that keeps request paths, since they hold the tokens.
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"paydispatch/cmd/internal/service"
+	"paydispatch/cmd/internal/settings"
+	"paydispatch/internal/admin"
+	"paydispatch/internal/callback"
+	"paydispatch/internal/commands"
+	"paydispatch/internal/operation"
+	"paydispatch/internal/vendors/catalog"
+	"paydispatch/internal/vendors/withhold"
+)
+
+// name names the service in logs and at the brokers.
+const name = "callback-ingest"
+
+// Run takes callbacks until ctx ends, then answers those in flight and returns nil. Settings come from getenv, the log
+// goes to stderr. A *settings.Invalid names every setting that cannot work.
+func Run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) error {
+	config, tokens, problems := load(getenv)
+	if done, err := service.Arguments(name, args, settings.List(config), stderr); done {
+		return err
+	}
+	if problems != nil {
+		return problems
+	}
+	s := service.New(ctx, name, config.Process, config.Listen.Timeout, stderr)
+	return s.Close(start(s, config, tokens))
+}
+
+func start(s *service.Service, c Config, tokens commands.Keyring) error {
+	s.Log.Info("starting", "settings", settings.List(c))
+	kafka, err := c.Kafka.Config(name)
+	if err != nil {
+		return err
+	}
+	opened := make(chan struct{})
+	ready := admin.Check{Name: "started", Probe: service.Closed(opened, "redis did not answer yet")}
+	if err := s.Admin(ready); err != nil {
+		return err
+	}
+	store, err := s.Store(c.Redis)
+	if err != nil {
+		return err
+	}
+	publisher, err := s.Publisher(kafka)
+	if err != nil {
+		return err
+	}
+	m := newMetrics(s.Registry)
+	spec := catalog.Withhold()
+	driver, err := operation.New(operation.Config{
+		Store: store, Publisher: publisher, Policy: c.Withhold.Policy(spec, service.Owner()),
+		Logger: s.Log, Observe: m.operation(spec.Topic),
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(callback.Pattern("withhold"), callback.New(callback.Config{
+		Store: store, Driver: driver, Tokens: tokens, Decoder: decoder{}, MaxBody: int64(c.Listen.MaxBody),
+		Timeout: c.Listen.Timeout, Limit: rate.NewLimiter(rate.Limit(c.Listen.Rate), c.Listen.Burst),
+		Answer: c.Listen.Answer, Logger: s.Log, Observe: m.vendor("withhold"),
+	}))
+	if err := listen(s, c.Listen, mux); err != nil {
+		return err
+	}
+	close(opened)
+	return nil
+}
+
+// listen serves the port that vendors call. Its times are a little longer than the handling's, so that the handler's
+// own answer comes first.
+func listen(s *service.Service, l Listen, handler http.Handler) error {
+	listener, err := new(net.ListenConfig).Listen(s.Context(), "tcp", l.Addr)
+	if err != nil {
+		return fmt.Errorf("callback port: %w", err)
+	}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: min(l.Timeout, 5*time.Second), ReadTimeout: l.Timeout,
+		WriteTimeout: l.Timeout + time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+	}
+	serve := func() error { return server.Serve(listener) }
+	if l.CertFile != "" {
+		serve = func() error { return server.ServeTLS(listener, l.CertFile, l.KeyFile) }
+	}
+	s.Serve("callback port", l.Timeout+2*time.Second, serve, server.Shutdown)
+	s.Log.Info("listening", "port", "callbacks", "addr", listener.Addr().String())
+	return nil
+}
+
+// decoder reads the withhold gateway's callbacks for package callback.
+type decoder struct{}
+
+// Decode implements callback.Decoder. The content type is not asked: PHP senders often declare the wrong one.
+func (decoder) Decode(_ string, body []byte) (string, commands.Reply, error) {
+	c, err := withhold.DecodeCallback(body)
+	if err != nil {
+		return "", commands.Reply{}, err
+	}
+	reply, err := c.Reply()
+	return c.BizOrderNo, reply, err
+}

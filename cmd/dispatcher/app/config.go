@@ -1,0 +1,144 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"paydispatch/cmd/internal/settings"
+	"paydispatch/internal/callback"
+	"paydispatch/internal/commands"
+	"paydispatch/internal/vendors/catalog"
+	"paydispatch/internal/vendors/withhold"
+)
+
+// Config is everything that can be set; README and docs/settings.md explain each.
+type Config struct {
+	Process settings.Process
+	Kafka   settings.Kafka
+	Group   Group
+	Topics  Topics
+	Redis   settings.Redis
+
+	Withhold settings.Withhold
+	Gateway  settings.Gateway
+
+	CallbackBaseURL     string `env:"CALLBACK_BASE_URL"`
+	FingerprintKeysFile string `env:"FINGERPRINT_KEYS_FILE"`
+	MaxCommandBytes     int    `env:"MAX_COMMAND_BYTES"`
+}
+
+// Group is how this process takes part in the consumer group.
+type Group struct {
+	Name             string        `env:"KAFKA_GROUP"`
+	Heartbeat        time.Duration `env:"HEARTBEAT_INTERVAL"`
+	RebalanceTimeout time.Duration `env:"REBALANCE_TIMEOUT"`
+	SessionTimeout   time.Duration `env:"SESSION_TIMEOUT"`
+	DrainBudget      time.Duration `env:"DRAIN_BUDGET"`
+	InFlight         int           `env:"IN_FLIGHT"`
+	Window           int           `env:"WINDOW"`
+}
+
+// Topics is which topics this process serves.
+type Topics struct {
+	Names      []string `env:"TOPICS"`
+	Create     bool     `env:"TOPICS_CREATE"`
+	Partitions int      `env:"TOPICS_PARTITIONS"`
+}
+
+func defaults() Config {
+	return Config{
+		Process: settings.DefaultProcess(),
+		Group: Group{
+			Name: "paydispatch", Heartbeat: time.Second, DrainBudget: 7 * time.Second, RebalanceTimeout: 10 * time.Second,
+			SessionTimeout: 15 * time.Second, InFlight: 64, Window: 1024,
+		},
+		Topics:   Topics{Names: catalog.Topics(), Partitions: 8},
+		Redis:    settings.DefaultRedis(),
+		Withhold: settings.DefaultWithhold(), Gateway: settings.DefaultGateway(),
+		MaxCommandBytes: 64 << 10,
+	}
+}
+
+// secrets are what the mounted files hold. They mask themselves when printed.
+type secrets struct {
+	fingerprints commands.Keyring
+	withhold     withhold.Config
+}
+
+// load reads the settings; its error names every problem at once.
+func load(getenv func(string) string) (Config, secrets, error) {
+	c := defaults()
+	unreadable := settings.Load(&c, getenv)
+	var s secrets
+	var keys, gateway error
+	s.fingerprints, keys = settings.ReadKeys("FINGERPRINT_KEYS_FILE", c.FingerprintKeysFile)
+	notify, tokens := c.notifyURL()
+	s.withhold, gateway = c.Gateway.Config(notify)
+	err := settings.Check(unreadable, c.Process.Check(), c.Kafka.Check(), c.Redis.Check(), c.Withhold.Check(c.Redis.Lifetime),
+		c.checkTopics(), c.checkLimits(), c.checkTimings(), keys, tokens, gateway)
+	return c, s, err
+}
+
+// notifyURL gives the callback address of an order, nil when no base address is set: then the gateway is only asked.
+func (c Config) notifyURL() (func(order string) string, error) {
+	if c.CallbackBaseURL == "" {
+		return nil, nil
+	}
+	tokens, keys := c.Withhold.Tokens()
+	base := strings.TrimRight(c.CallbackBaseURL, "/")
+	if err := errors.Join(keys, settings.URL("CALLBACK_BASE_URL", base)); err != nil {
+		return nil, err
+	}
+	return func(order string) string { return callback.URL(base, "withhold", tokens, order) }, nil
+}
+
+func (c Config) checkTopics() error {
+	var problems []error
+	if len(c.Topics.Names) == 0 {
+		problems = append(problems, errors.New("TOPICS: names no topic"))
+	}
+	for _, name := range c.Topics.Names {
+		if _, ok := catalog.Find(name); !ok {
+			problems = append(problems, fmt.Errorf("TOPICS: %.60q is not one of %s", name, strings.Join(catalog.Topics(), ", ")))
+		}
+	}
+	if len(slices.Compact(slices.Sorted(slices.Values(c.Topics.Names)))) != len(c.Topics.Names) {
+		problems = append(problems, errors.New("TOPICS: names a topic twice"))
+	}
+	return errors.Join(append(problems, settings.AtLeast("TOPICS_PARTITIONS", c.Topics.Partitions, 1))...)
+}
+
+func (c Config) checkLimits() error {
+	var name error
+	if c.Group.Name == "" {
+		name = errors.New("KAFKA_GROUP: is not set")
+	}
+	return errors.Join(name,
+		settings.AtLeast("IN_FLIGHT", c.Group.InFlight, 1), settings.AtLeast("WINDOW", c.Group.Window, c.Group.InFlight), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
+		settings.AtLeast("MAX_COMMAND_BYTES", c.MaxCommandBytes, 256))
+}
+
+// checkTimings refuses what could let two processes work on one order at once, or cut off a call in flight.
+func (c Config) checkTimings() error {
+	claimed := c.Gateway.Timeout + c.Redis.RoundTrip()
+	return errors.Join(
+		settings.Ascending("calls in flight must end before the drain does",
+			settings.Step{Name: "WITHHOLD_TIMEOUT", Takes: c.Gateway.Timeout},
+			settings.Step{Name: "DRAIN_BUDGET", Takes: c.Group.DrainBudget}),
+		settings.Ascending("the drain must end before the group gives up on this member, which notices a rebalance one heartbeat late",
+			settings.Step{Name: "DRAIN_BUDGET and one HEARTBEAT_INTERVAL", Takes: c.Group.DrainBudget + c.Group.Heartbeat},
+			settings.Step{Name: "REBALANCE_TIMEOUT", Takes: c.Group.RebalanceTimeout}),
+		settings.Ascending("the pod must not be killed while it drains",
+			settings.Step{Name: "REBALANCE_TIMEOUT", Takes: c.Group.RebalanceTimeout},
+			settings.Step{Name: "POD_GRACE", Takes: c.Process.PodGrace}),
+		settings.Ascending("the broker must not take a member for dead that still drains",
+			settings.Step{Name: "REBALANCE_TIMEOUT", Takes: c.Group.RebalanceTimeout},
+			settings.Step{Name: "SESSION_TIMEOUT", Takes: c.Group.SessionTimeout}),
+		settings.Ascending("an order may be asked about only once nobody can still be sending it",
+			settings.Step{Name: "WITHHOLD_TIMEOUT and one write to Redis", Takes: claimed},
+			settings.Step{Name: "WITHHOLD_LEASE", Takes: c.Withhold.Lease}),
+	)
+}

@@ -1,0 +1,175 @@
+// Package service is the frame that every service of this system stands in: a logger whose level can be changed, a
+// registry of metrics, the admin port, one group of parts, and the way from main to a run and back to an exit code.
+//
+// It refuses to start on settings that cannot work, and to write anything but its log and those problems to stderr.
+//
+// Its callers open resources in the order in which they depend on each other, after New and before Wait, and must call
+// Wait on every way out once New returned.
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"paydispatch/cmd/internal/settings"
+	"paydispatch/internal/admin"
+	"paydispatch/internal/idempotency"
+	"paydispatch/internal/idempotency/redisstore"
+	"paydispatch/internal/lifecycle"
+	"paydispatch/internal/stream"
+	"paydispatch/internal/stream/kafkastream"
+)
+
+// Closing bounds how long one resource may take to close.
+const Closing = 5 * time.Second
+
+// RunFunc is a program: it returns nil when ctx ended and everything went well.
+type RunFunc func(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) error
+
+// Main runs a program until SIGINT or SIGTERM and returns its exit code: 0 when all went well, 2 when the settings or
+// arguments cannot work, 1 for any other failure.
+func Main(run RunFunc) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stderr)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, err)
+	if _, invalid := errors.AsType[*settings.Invalid](err); invalid {
+		return 2
+	}
+	return 1
+}
+
+// Arguments reads the flags that all services know. done is true when there is nothing more to do.
+func Arguments(name string, args []string, config settings.Listing, stderr io.Writer) (done bool, err error) {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	show := flags.Bool("print-config", false, "print the settings and exit")
+	flags.Usage = func() {
+		fmt.Fprintf(stderr, "usage: %s [--print-config]\n\nSettings are environment variables; secrets are in the files that they name.\n", name)
+	}
+	err = flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return true, nil
+	case err != nil:
+		return true, settings.Check(err)
+	case flags.NArg() > 0:
+		return true, settings.Check(fmt.Errorf("argument %q: none is known but --print-config", flags.Arg(0)))
+	case *show:
+		return true, config.Print(stderr)
+	}
+	return false, nil
+}
+
+// Service is one running program.
+type Service struct {
+	*lifecycle.Group
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	level    *slog.LevelVar
+	process  settings.Process
+}
+
+// New returns a service without any part yet; its log goes to stderr as JSON. grace is how long its parts may take to
+// finish what is in flight once ctx ended.
+func New(ctx context.Context, name string, p settings.Process, grace time.Duration, stderr io.Writer) *Service {
+	level := new(slog.LevelVar)
+	level.Set(p.LogLevel)
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})).With("service", name)
+	return &Service{
+		Group: lifecycle.New(ctx, grace, log), Log: log, Registry: admin.NewRegistry(), level: level, process: p,
+	}
+}
+
+// Admin opens the admin port. It is opened first, so that it is closed last.
+func (s *Service) Admin(ready ...admin.Check) error {
+	port, err := admin.New(s.Context(), admin.Config{
+		Addr: s.process.AdminAddr, Registry: s.Registry, Level: s.level, Log: s.Log,
+		Ready: append([]admin.Check{{Name: "running", Probe: s.Stopping}}, ready...),
+	})
+	if err != nil {
+		return err
+	}
+	s.Serve("admin port", Closing, port.Serve, port.Stop)
+	s.Log.Info("listening", "port", "admin", "addr", port.Addr())
+	return nil
+}
+
+// Store opens the record store and waits until it answers. A server that may drop records is refused.
+func (s *Service) Store(r settings.Redis) (*redisstore.Store, error) {
+	store, err := r.Open()
+	if err != nil {
+		return nil, err
+	}
+	s.OnClose("redis", Closing, func(context.Context) error { return store.Close() })
+	backoff := stream.Defaults().Backoff()
+	for attempt := 1; ; attempt++ {
+		err := store.Check(s.Context())
+		if !errors.Is(err, idempotency.ErrUnavailable) {
+			return store, err
+		}
+		s.Log.Warn("redis does not answer yet, trying again", "attempt", attempt, "err", err)
+		if err := backoff.Wait(s.Context(), "redis", attempt); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Publisher opens the way into Kafka; it connects at its first use.
+func (s *Service) Publisher(c kafkastream.Config) (*kafkastream.Publisher, error) {
+	p, err := kafkastream.NewPublisher(kafkastream.PublisherConfig{Config: c, Logger: s.Log})
+	if err != nil {
+		return nil, err
+	}
+	s.OnClose("publisher", Closing, p.Close)
+	return p, nil
+}
+
+// Close closes what a failed start has opened, and returns the failure beside what went wrong in closing. A start that
+// was told to stop did not fail.
+func (s *Service) Close(start error) error {
+	if start != nil && s.Context().Err() != nil && errors.Is(start, context.Canceled) {
+		start = nil
+	}
+	if start == nil {
+		return s.Wait()
+	}
+	s.Go("start", func(context.Context) error { return start })
+	return s.Wait()
+}
+
+// Owner names one incarnation of a process: its host and a word that no other one has.
+func Owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:10])
+}
+
+// Closed returns a readiness probe that fails with why until the channel is closed.
+func Closed(c <-chan struct{}, why string) func(context.Context) error {
+	return func(context.Context) error {
+		select {
+		case <-c:
+			return nil
+		default:
+			return errors.New(why)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+// Package app is the sandbox: a Kafka broker, a Redis, the withhold gateway's double and both services in one process,
+// and a sample of commands with what was promised about each.
+//
+// Everything listens on 127.0.0.1 and lives in memory: nothing survives the process. The services are the real ones,
+// started through their own Run with settings as in production, but for shorter times. It refuses to be more than a
+// demonstration: an embedded broker and Redis prove nothing about durability or speed.
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	once, verbose        bool
+	kafkaPort, redisPort int
+}
+
+// patience bounds how long the sample may take.
+const patience = 90 * time.Second
+
+// Run starts everything, sends the sample, prints what came of it, and serves until ctx ends, or not at all with
+// --once. It returns an error that names every command that did not end as promised.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w, err := newWorld(ctx, o, stderr)
+	if err != nil {
+		return err
+	}
+	failed := w.demonstrate(o, stdout)
+	kept, err := w.close(failed != nil)
+	if failed != nil && kept != "" {
+		fmt.Fprintf(stdout, "\n  the services' log is kept in %s\n", kept)
+	}
+	return errors.Join(failed, err)
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("sandbox", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.BoolVar(&o.once, "once", false, "exit after the sample, with 0 only if every command ended as promised")
+	flags.BoolVar(&o.verbose, "verbose", false, "show the services' log")
+	flags.IntVar(&o.kafkaPort, "kafka-port", 9092, "Kafka's port if it is free, 0 for any")
+	flags.IntVar(&o.redisPort, "redis-port", 6379, "Redis' port if it is free, 0 for any")
+	err := flags.Parse(args)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("argument %q is not known", flags.Arg(0))
+	}
+	return o, err
+}
+
+// demonstrate sends the sample, shows it, and goes on serving.
+func (w *world) demonstrate(o options, stdout io.Writer) error {
+	screen := newScreen(stdout)
+	screen.header(w, o)
+	rows := sample(w.run)
+	w.gateway.follow(rows)
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	began := time.Now()
+	stop := w.send(ctx, rows)
+	w.await(ctx, rows, func() { screen.progress(w.events, rows, time.Since(began)) })
+	if err := stop(); err != nil && w.ctx.Err() == nil {
+		return err
+	}
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	failed := screen.table(w, rows, time.Since(began))
+	if !o.once {
+		screen.hints(w)
+		w.serve(screen, rows)
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("not as promised: %s", strings.Join(failed, "; "))
+	}
+	return nil
+}

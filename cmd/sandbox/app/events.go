@@ -1,0 +1,126 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"paydispatch/internal/commands"
+	"paydispatch/internal/dispatch"
+	"paydispatch/internal/stream"
+	"paydispatch/internal/stream/kafkastream"
+)
+
+// event is what was published under one id about one order.
+type event struct {
+	id, word string
+	// code is the vendor's or our word in the data, "callback" when a callback brought the verdict.
+	code   string
+	copies int
+	at     time.Time
+}
+
+// events gathers what is published, by Kafka key.
+type events struct {
+	mu     sync.Mutex
+	byKey  map[string][]event
+	change chan struct{} // closed and replaced at each new event
+	order  []string      // keys, in the order of the events
+}
+
+func newEvents() *events { return &events{byKey: map[string][]event{}, change: make(chan struct{})} }
+
+// of returns the events of keys, and a channel that closes at the next one.
+func (e *events) of(keys ...string) ([]event, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var all []event
+	for _, k := range keys {
+		all = append(all, e.byKey[k]...)
+	}
+	return all, e.change
+}
+
+// from returns the keys of the events from the n-th on, and a channel that closes at the next one.
+func (e *events) from(n int) ([]string, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.order[n:], e.change
+}
+
+func (e *events) add(key string, found event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := false
+	for i := range e.byKey[key] {
+		if e.byKey[key][i].id == found.id {
+			e.byKey[key][i].copies++
+			known = true
+		}
+	}
+	if !known {
+		found.copies, found.at = 1, time.Now()
+		e.byKey[key] = append(e.byKey[key], found)
+		e.order = append(e.order, key)
+	}
+	close(e.change)
+	e.change = make(chan struct{})
+}
+
+// watch reads a topic from its start until ctx ends.
+func (e *events) watch(ctx context.Context, client *kafkastream.Admin, topic string, read func(stream.Message) event) (*sync.WaitGroup, error) {
+	spans, err := client.Spans(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", topic, err)
+	}
+	var readers sync.WaitGroup
+	for _, s := range spans {
+		readers.Go(func() {
+			next := s.First
+			for ctx.Err() == nil {
+				_ = client.Read(ctx, topic, s.Partition, next, func(m stream.Message) bool {
+					next = m.Offset + 1
+					e.add(string(m.Key), read(m))
+					return true
+				})
+			}
+		})
+	}
+	return &readers, nil
+}
+
+// result reads a result event.
+func result(m stream.Message) event {
+	header := func(name string) string { v, _ := m.Header(name); return string(v) }
+	var data struct{ Code string }
+	_ = json.Unmarshal(m.Value, &data) // an event without a code shows none
+	return event{id: header("ce_id"), word: commands.Result{Type: header("ce_type")}.Kind(), code: data.Code}
+}
+
+// letter reads a dead letter; its origin is its identity.
+func letter(m stream.Message) event {
+	origin, _ := m.Header(dispatch.HeaderOrigin)
+	return event{id: string(origin), word: deadLetter}
+}
+
+// describe writes the events of one row, such as "pending, succeeded (callback)".
+func describe(seen []event) string {
+	var words []string
+	for _, e := range seen {
+		w := e.word
+		if e.code == "callback" {
+			w += " (by callback)"
+		}
+		if e.copies > 1 {
+			w += fmt.Sprintf(" ×%d, one id", e.copies)
+		}
+		words = append(words, w)
+	}
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, ", ")
+}

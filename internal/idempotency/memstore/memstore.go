@@ -208,8 +208,8 @@ func copied(value []byte) []byte {
 
 func available(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		// %v: a caller must not take it for the end of anything but this call.
-		return fmt.Errorf("%w: %v", idempotency.ErrUnavailable, err)
+		// Not wrapped: a caller must not take it for the end of anything but this call.
+		return fmt.Errorf("%w: %s", idempotency.ErrUnavailable, err.Error())
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// swapScript writes a record if its bucket and its version still stand as given.
+// swapSource writes a record if its bucket and its version still stand as given.
 //
 // KEYS[1] -> epoch key of the bucket
 // KEYS[2] -> record key
@@ -30,7 +30,7 @@ end
 return stands
 `
 
-// epochScript replaces a bucket's epoch if it still stands as given. Epochs do not expire.
+// epochSource replaces a bucket's epoch if it still stands as given. Epochs do not expire.
 //
 // KEYS[1] -> epoch key of the bucket
 // ARGV[1] -> the epoch to replace; "" if none may stand

@@ -6,7 +6,6 @@ package storetest
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -139,7 +138,7 @@ func unavailable(t testing.TB, err error) {
 	require.ErrorIs(t, err, idempotency.ErrUnavailable)
 	require.NotErrorIs(t, err, context.Canceled)
 	var conflict *idempotency.Conflict
-	require.False(t, errors.As(err, &conflict))
+	require.NotErrorAs(t, err, &conflict)
 }
 
 // told checks that a record says when its bucket was found to have forgotten.

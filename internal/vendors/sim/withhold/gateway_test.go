@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -394,6 +395,11 @@ func TestGate(t *testing.T) {
 		var ops []string
 		var mu sync.Mutex
 		lose := map[string]Verdict{}
+		set := func(next map[string]Verdict) {
+			mu.Lock()
+			defer mu.Unlock()
+			lose = next
+		}
 		g := start(t, Config{
 			Script:    always(Plan{Slow: time.Second}),
 			Callbacks: &http.Client{Transport: answering("success")},
@@ -404,21 +410,25 @@ func TestGate(t *testing.T) {
 				return lose[op]
 			},
 		})
-		lose["single-withhold/B1/R1/act"] = Drop
+		set(map[string]Verdict{"single-withhold/B1/R1/act": Drop})
 		require.True(t, send(g, "B1").dropped)
 		require.Equal(t, Summary{Order: "B1"}, g.Order("B1"))
-		lose = map[string]Verdict{"single-withhold/B1/R1/reply": Drop, "callback/B1/1": Drop}
+		set(map[string]Verdict{"single-withhold/B1/R1/reply": Drop, "callback/B1/1": Drop})
 		require.True(t, send(g, "B1").dropped)
 		require.Equal(t, 1, g.Moves("B1"))
 		time.Sleep(time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		seen := slices.Clone(ops)
+		mu.Unlock()
 		require.Equal(t, []string{
 			"single-withhold/B1/R1/act", "single-withhold/B1/R1/act", "single-withhold/B1/R1/wake",
-		}, ops[:3])
-		require.ElementsMatch(t, []string{"single-withhold/B1/R1/reply", "callback/B1/1", "callback/B1/2"}, ops[3:])
+		}, seen[:3])
+		require.ElementsMatch(t, []string{"single-withhold/B1/R1/reply", "callback/B1/1", "callback/B1/2"}, seen[3:])
 		require.Equal(t, 1, g.Callbacks())
 
 		// Hang ends with the gateway.
-		lose = map[string]Verdict{"single-order-query/B1/R1/act": Hang}
+		set(map[string]Verdict{"single-order-query/B1/R1/act": Hang})
 		done := make(chan reply, 1)
 		go func() { done <- query(g, "B1") }()
 		synctest.Wait()

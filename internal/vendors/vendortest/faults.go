@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"paydispatch/internal/commands"
-	"paydispatch/internal/vendors"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -53,7 +52,7 @@ func (h Harness) broken(t *testing.T) {
 			x.endless(strings.Repeat(" ", 4096))
 		}},
 	} {
-		for _, c := range calls() {
+		for _, c := range h.calls() {
 			t.Run(c.name+" "+f.name, func(t *testing.T) {
 				t.Parallel()
 				s := serve(t, f.fault)
@@ -70,7 +69,7 @@ func (h Harness) notSent(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, url string, calling wire.Config) {
 		t.Helper()
-		for _, c := range calls() {
+		for _, c := range h.calls() {
 			reply, err := c.do(h.New(t, url, calling), t, h.Command("B-1"))
 			h.wantClass(t, reply, err, commands.ClassRetryable)
 		}
@@ -125,10 +124,10 @@ func (h Harness) notSent(t *testing.T) {
 		v := h.New(t, s.url, patient())
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		reply, err := v.Send(ctx, h.Command("B-1"))
-		h.wantClass(t, reply, err, commands.ClassRetryable)
-		reply, err = v.Ask(ctx, h.Command("B-1"))
-		h.wantClass(t, reply, err, commands.ClassRetryable)
+		for _, c := range h.calls() {
+			reply, err := c.with(v, ctx, h.Command("B-1"))
+			h.wantClass(t, reply, err, commands.ClassRetryable)
+		}
 		require.Zero(t, s.count())
 	})
 }
@@ -137,7 +136,7 @@ func (h Harness) notSent(t *testing.T) {
 // here if it could; the vendor may have acted on what it read.
 func (h Harness) stale(t *testing.T) {
 	t.Parallel()
-	for _, c := range calls() {
+	for _, c := range h.calls() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			double := h.Double(t)
@@ -153,7 +152,7 @@ func (h Harness) stale(t *testing.T) {
 			}
 			s.start()
 			v := h.New(t, s.url, patient())
-			_, err := v.Send(t.Context(), h.Command("B-1"))
+			_, err := h.call(false).do(v, t, h.Command("B-1"))
 			require.NoError(t, err)
 			reply, err := c.do(v, t, h.Command("B-2"))
 			h.wantClass(t, reply, err, commands.ClassUnknown)
@@ -186,7 +185,7 @@ func (h Harness) timeouts(t *testing.T) {
 			}
 		}, 1},
 	} {
-		for _, c := range calls() {
+		for _, c := range h.calls() {
 			t.Run(c.name+" "+name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -214,10 +213,8 @@ func (h Harness) timeouts(t *testing.T) {
 // cancelling: a cancelled call returns long before its timeout.
 func (h Harness) cancelling(t *testing.T) {
 	t.Parallel()
-	for name, method := range map[string]func(vendors.Vendor, context.Context, commands.Command) (commands.Reply, error){
-		"send": vendors.Vendor.Send, "ask": vendors.Vendor.Ask,
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range h.calls() {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -232,7 +229,7 @@ func (h Harness) cancelling(t *testing.T) {
 			}
 			done := make(chan outcome, 1)
 			go func() {
-				reply, err := method(v, ctx, h.Command("B-1"))
+				reply, err := c.with(v, ctx, h.Command("B-1"))
 				done <- outcome{reply, err}
 			}()
 			select {

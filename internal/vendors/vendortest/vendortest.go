@@ -6,6 +6,7 @@
 package vendortest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,11 +30,14 @@ type Double interface {
 	Moves(order string) int
 }
 
-// Harness says how to drive one adapter. All fields but Statuses are required.
+// Harness says how to drive one adapter. All fields but ReadOnly and Statuses are required.
 type Harness struct {
+	// ReadOnly: the adapter only asks. Its Send is never called, and no money can move.
+	ReadOnly bool
 	// New returns the adapter, talking to the vendor at url. It must pass calls on unchanged.
 	New func(t testing.TB, url string, calls wire.Config) vendors.Vendor
-	// Double returns a fresh double that accepts every valid submission and settles it with success at once.
+	// Double returns a fresh double that accepts every valid submission and settles it with success at once, or that
+	// answers every valid question.
 	Double func(t testing.TB) Double
 	// Command returns a valid command for an order.
 	Command func(order string) commands.Command
@@ -54,8 +58,9 @@ type Exchange struct {
 	Ask bool
 	// Body of an HTTP 200, "{order}" standing for the order that was asked for.
 	Body string
-	// Want is the status it must become; StatusUnclear means an error of class Unknown.
-	Want commands.Status
+	// Want is the status it must become; StatusUnclear means an error of class Class.
+	Want  commands.Status
+	Class commands.Class
 	// Code is the error's code or the reply's Code; "" means any.
 	Code string
 }
@@ -74,7 +79,9 @@ func Run(t *testing.T, h Harness) {
 	t.Run("a stale connection is unknown", h.stale)
 	t.Run("timeouts after the write began are unknown", h.timeouts)
 	t.Run("cancelling returns", h.cancelling)
-	t.Run("asking tells the truth", h.truth)
+	if !h.ReadOnly {
+		t.Run("asking tells the truth", h.truth)
+	}
 	t.Run("texts are scrubbed", h.scrubbed)
 	t.Run("the adapter prints no secret", h.printing)
 }
@@ -82,18 +89,29 @@ func Run(t *testing.T, h Harness) {
 // call is one of the two methods.
 type call struct {
 	name string
-	do   func(vendors.Vendor, *testing.T, commands.Command) (commands.Reply, error)
+	with func(vendors.Vendor, context.Context, commands.Command) (commands.Reply, error)
 }
 
-func calls() []call {
-	return []call{
-		{"send", func(v vendors.Vendor, t *testing.T, c commands.Command) (commands.Reply, error) {
-			return v.Send(t.Context(), c)
-		}},
-		{"ask", func(v vendors.Vendor, t *testing.T, c commands.Command) (commands.Reply, error) {
-			return v.Ask(t.Context(), c)
-		}},
+func (c call) do(v vendors.Vendor, t *testing.T, cmd commands.Command) (commands.Reply, error) {
+	return c.with(v, t.Context(), cmd)
+}
+
+// calls are the methods that the adapter has; the last one asks.
+func (h Harness) calls() []call {
+	ask := call{"ask", vendors.Vendor.Ask}
+	if h.ReadOnly {
+		return []call{ask}
 	}
+	return []call{{"send", vendors.Vendor.Send}, ask}
+}
+
+// call is the method that answers an Exchange.
+func (h Harness) call(ask bool) call {
+	all := h.calls()
+	if ask {
+		return all[len(all)-1]
+	}
+	return all[0]
 }
 
 // patient are call bounds that no fault should need.
@@ -138,14 +156,10 @@ func (h Harness) replies(t *testing.T) {
 			t.Parallel()
 			s := serve(t, answering(http.StatusOK, strings.ReplaceAll(x.Body, "{order}", "B-1")))
 			v := h.New(t, s.url, patient())
-			method := calls()[0]
-			if x.Ask {
-				method = calls()[1]
-			}
-			reply, err := method.do(v, t, h.Command("B-1"))
+			reply, err := h.call(x.Ask).do(v, t, h.Command("B-1"))
 			require.Equal(t, 1, s.count())
 			if x.Want == commands.StatusUnclear {
-				typed := h.wantClass(t, reply, err, commands.ClassUnknown)
+				typed := h.wantClass(t, reply, err, x.Class)
 				require.Contains(t, []string{"", typed.Code}, x.Code)
 				return
 			}
@@ -165,7 +179,7 @@ func (h Harness) junk(t *testing.T) {
 		"two objects": `{} {}`, "deep": strings.Repeat("[", 20000), "not text": "\xff\xfe{\x00}\x00",
 		"compressed": "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff",
 	} {
-		for _, c := range calls() {
+		for _, c := range h.calls() {
 			t.Run(c.name+" "+name, func(t *testing.T) {
 				t.Parallel()
 				s := serve(t, answering(http.StatusOK, body))
@@ -182,7 +196,7 @@ func (h Harness) statuses(t *testing.T) {
 	for _, status := range []int{
 		201, 202, 204, 206, 400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422, 429, 500, 501, 502, 503, 504, 520, 599,
 	} {
-		for _, c := range calls() {
+		for _, c := range h.calls() {
 			t.Run(fmt.Sprint(c.name, " ", status), func(t *testing.T) {
 				t.Parallel()
 				s := serve(t, answering(status, `{"status":"1"}`))
@@ -200,7 +214,7 @@ func (h Harness) statuses(t *testing.T) {
 func (h Harness) redirects(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		for _, c := range calls() {
+		for _, c := range h.calls() {
 			t.Run(fmt.Sprint(c.name, " ", status), func(t *testing.T) {
 				t.Parallel()
 				target := serve(t, answering(http.StatusOK, "{}"))
@@ -224,7 +238,7 @@ func (h Harness) scrubbed(t *testing.T) {
 			t.Parallel()
 			body := h.Refusal("cannot debit " + secret + "!")
 			s := serve(t, answering(http.StatusOK, body))
-			for _, c := range calls() {
+			for _, c := range h.calls() {
 				reply, err := c.do(h.New(t, s.url, patient()), t, h.Command("B-1"))
 				h.noSecrets(t, reply)
 				if err != nil {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"paydispatch/internal/commands"
@@ -136,15 +137,14 @@ func (t *task) arrive(ctx context.Context) error {
 	if rejection != nil {
 		return t.reject(ctx, *rejection)
 	}
-	reused, err := t.claimRequest(ctx, command)
+	other, err := t.claimRequest(ctx, command)
 	if err != nil {
 		return err
 	}
-	if reused {
+	if other != nil {
 		return t.reject(ctx, commands.Rejection{
 			RequestID: command.RequestID, Key: command.Key, Content: command.Fingerprints[0],
-			Reason: "request_reused",
-			Detail: "this requestId was used before with another content; nothing was sent for this message",
+			Reason: "request_reused", Detail: reused(*other),
 		})
 	}
 	record := t.Store.Expect(operation.Key(t.spec, command.Key))
@@ -155,6 +155,15 @@ func (t *task) arrive(ctx context.Context) error {
 		Entry: commands.Arrived{Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: record.Forgot, Written: t.message.Time},
 	}
 	return t.drive(ctx)
+}
+
+// reused says in words what a requestId used before means. A store that forgot may have met this message first.
+func reused(other idempotency.Record) string {
+	if other.Forgot.IsZero() {
+		return "this requestId was used before with another content; nothing was sent for this message"
+	}
+	return "this requestId was used before with another content, and the record store lost its memory since; " +
+		"whether this message was executed before is not known: ask the vendor"
 }
 
 // read validates and decodes the message.
@@ -203,6 +212,13 @@ func (t *task) due(ctx context.Context) error {
 	state, err := operation.Recall(memory, record)
 	if err != nil {
 		return err
+	}
+	if state.Fingerprint != memory.Fingerprint && !slices.Contains(command.Fingerprints, state.Fingerprint) {
+		return t.reject(ctx, commands.Rejection{
+			RequestID: command.RequestID, Key: command.Key, Content: command.Fingerprints[0], Reason: "order_reused",
+			Detail: "the record store lost its memory, and another content of this " + t.spec.KeyField + " came first since; " +
+				"whether this message was executed before is not known: ask the vendor",
+		})
 	}
 	t.job = operation.Job{
 		Command: command, Message: t.message, Record: record, State: state,

@@ -44,6 +44,7 @@ type vendor struct {
 	sends, asks  []answer
 	sent, asked  int
 	beforeAnswer func()
+	deadline     time.Time // of the last send
 }
 
 type answer struct {
@@ -51,7 +52,8 @@ type answer struct {
 	err   error
 }
 
-func (v *vendor) Send(context.Context, commands.Command) (commands.Reply, error) {
+func (v *vendor) Send(ctx context.Context, _ commands.Command) (commands.Reply, error) {
+	v.deadline, _ = ctx.Deadline()
 	v.sent++
 	return v.next(&v.sends, "send")
 }
@@ -475,6 +477,110 @@ func TestAForgetfulStoreIsAskedAround(t *testing.T) {
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(h.due())
 		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+	})
+}
+
+// A process that stood still between its intent and its call finds its lease over: another one may have sent meanwhile.
+func TestNothingIsSentAfterTheLease(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.store.swap = func(key string, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+			record, err := do()
+			if strings.HasPrefix(key, "o:") {
+				time.Sleep(5 * time.Second)
+			}
+			return record, err
+		}
+		h.handle(order("R1", "B1", "1.00"))
+		require.Zero(t, h.vendor.sent)
+		h.store.swap = nil
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(h.due())
+		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+	})
+	inBubble(t, func(h *house) { // and a call that has begun ends with the lease
+		began := time.Now()
+		h.store.swap = func(key string, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+			record, err := do()
+			if strings.HasPrefix(key, "o:") && h.vendor.sent == 0 {
+				time.Sleep(3 * time.Second)
+			}
+			return record, err
+		}
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, began.Add(5*time.Second), h.vendor.deadline)
+	})
+}
+
+// After a loss several messages of an order ask at once. The one that comes second is still told what it is.
+func TestAfterALossEveryMessageIsAnswered(t *testing.T) {
+	t.Parallel()
+	for name, second := range map[string]struct{ message, kind string }{
+		"a duplicate": {"1.00", "duplicate"}, "a conflict": {"2.00", "rejected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(h *house) {
+				h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+				h.handle(order("R1", "B1", "1.00"))
+				h.server.Forget()
+				h.vendor.asks = []answer{says(commands.StatusSucceeded), says(commands.StatusSucceeded)}
+				h.vendor.beforeAnswer = func() {
+					h.vendor.beforeAnswer = nil
+					h.handle(order("R1", "B1", "1.00"))
+				}
+				h.handle(order("R2", "B1", second.message))
+				require.Equal(t, []string{"succeeded", "succeeded", second.kind}, h.log.kinds())
+				require.Equal(t, "R2", h.data(2)["requestId"])
+			})
+		})
+	}
+}
+
+// A parked copy never speaks for another content that took its order's record after a loss, and is not silent either.
+func TestAParkedCopyWhoseRecordChangedHands(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
+		h.vendor.asks = []answer{fails(commands.ClassUnknown), fails(commands.ClassUnknown)}
+		h.handle(order("R1", "B1", "1.00"))
+		copied := h.due()
+		h.server.Forget()
+		h.handle(order("R2", "B1", "2.00"))
+		h.handle(copied)
+		require.Equal(t, []string{"rejected"}, h.log.kinds())
+		require.Equal(t, "R1", h.data(0)["requestId"])
+		require.Contains(t, h.data(0)["message"], "ask the vendor")
+		require.Len(t, h.log.topic("withhold.request.dlq"), 1)
+	})
+	inBubble(t, func(h *house) { // between the copy's question and its answer
+		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
+		h.vendor.asks = []answer{fails(commands.ClassUnknown), says(commands.StatusSucceeded), says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		copied := h.due()
+		h.server.Forget()
+		h.vendor.beforeAnswer = func() {
+			h.vendor.beforeAnswer = nil
+			h.handle(order("R2", "B1", "2.00"))
+		}
+		require.ErrorContains(t, h.Handle(context.Background(), copied), "another content")
+		h.handle(copied)
+		require.Equal(t, []string{"succeeded", "rejected"}, h.log.kinds())
+	})
+}
+
+// A requestId that another content holds since a loss proves nothing about what was sent before it.
+func TestAReusedRequestAfterALoss(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		h.server.Forget()
+		h.vendor.asks = []answer{says(commands.StatusPending)}
+		h.handle(order("R1", "B2", "1.00"))
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, []string{"succeeded", "pending", "rejected"}, h.log.kinds())
+		require.Contains(t, h.data(2)["message"], "ask the vendor")
 	})
 }
 

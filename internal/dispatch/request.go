@@ -18,13 +18,13 @@ type claim struct {
 	Fingerprint string                `json:"fp"`
 }
 
-// claimRequest guards a requestId: it returns true when another content used it before. It comes before the operation
-// is claimed, so that a reused requestId never touches an order; the two may live in different buckets of the store,
-// which no script may join (docs/adr/0002).
-func (t *task) claimRequest(ctx context.Context, c commands.Command) (reused bool, err error) {
+// claimRequest guards a requestId: it returns the record of the other content that used it before, nil when there is
+// none. It comes before the operation is claimed, so that a reused requestId never touches an order; the two may live in
+// different buckets of the store, which no script may join (docs/adr/0002).
+func (t *task) claimRequest(ctx context.Context, c commands.Command) (other *idempotency.Record, err error) {
 	value, err := json.Marshal(claim{Key: c.Key, Fingerprint: c.Fingerprints[0]})
 	if err != nil {
-		return false, fmt.Errorf("encode the claim of a request: %w", err)
+		return nil, fmt.Errorf("encode the claim of a request: %w", err)
 	}
 	record := t.Store.Expect("r:" + string(c.RequestID))
 	for {
@@ -32,12 +32,15 @@ func (t *task) claimRequest(ctx context.Context, c commands.Command) (reused boo
 		conflict, ok := errors.AsType[*idempotency.Conflict](err)
 		if !ok {
 			if err != nil {
-				return false, fmt.Errorf("claim request %s: %w", c.RequestID, err)
+				return nil, fmt.Errorf("claim request %s: %w", c.RequestID, err)
 			}
-			return false, nil
+			return nil, nil
 		}
 		if record = conflict.Standing; record.Version > 0 {
-			return differs(record.Value, c)
+			if differs, err := differs(record.Value, c); !differs {
+				return nil, err
+			}
+			return &record, nil
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"paydispatch/internal/commands"
@@ -27,6 +28,9 @@ var ErrNoVendor = errors.New("this process does not call the vendor")
 
 // ErrUnreadable marks a record or a parked memory that this program cannot read; trying again does not help.
 var ErrUnreadable = errors.New("unreadable")
+
+// CodeLeaseOver is the code of a submission that was given up before it began, because its lease was over.
+const CodeLeaseOver = "lease_over"
 
 // Config is what a Driver needs.
 type Config struct {
@@ -208,8 +212,7 @@ func (r *run) take(standing idempotency.Record) error {
 		if err != nil {
 			return err
 		}
-		r.state = state
-		return nil
+		return r.takeOver(state)
 	}
 	if r.state.Phase != commands.New {
 		r.state = r.state.Forgotten(since(standing))
@@ -218,6 +221,24 @@ func (r *run) take(standing idempotency.Record) error {
 	if arrived, ok := r.fact.(commands.Arrived); ok {
 		arrived.Forgot = standing.Forgot
 		r.fact = arrived
+	}
+	return nil
+}
+
+// takeOver goes on from the state that another writer stored. It may be another request's, or another content's, when the
+// store forgot this message's own: then what was just heard is not about this message, which is weighed again as it came.
+func (r *run) takeOver(state commands.State) error {
+	r.state = state
+	ours := state.Fingerprint == r.job.State.Fingerprint || slices.Contains(r.job.Command.Fingerprints, state.Fingerprint)
+	switch r.job.Entry.(type) {
+	case commands.Arrived:
+		if !ours || state.RequestID != r.job.Command.RequestID {
+			r.fact = r.job.Entry
+		}
+	case commands.Due:
+		if !ours {
+			return fmt.Errorf("the record of %s came to stand for another content", state.Key)
+		}
 	}
 	return nil
 }
@@ -251,6 +272,13 @@ func (r *run) send(ctx context.Context) error {
 	if r.Sender == nil {
 		return ErrNoVendor
 	}
+	if !time.Now().Before(r.state.Lease) {
+		// This process stood still since it stored its intent, and another one may have asked and sent meanwhile.
+		r.fact = commands.SendFailed{Attempt: attempt, Class: commands.ClassRetryable, Code: CodeLeaseOver}
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, r.state.Lease)
+	defer cancel()
 	reply, err := r.call(ctx, "send", r.Sender.Send)
 	if err != nil {
 		r.fact = commands.SendFailed{Attempt: attempt, Class: vendors.ClassOf(err), Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}

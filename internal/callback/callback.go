@@ -1,16 +1,15 @@
 // Package callback is the HTTP shell that turns a vendor's callbacks into the same result events as the dispatcher,
 // through the same records and the same core.
 //
-// It refuses to believe a body: what authenticates a callback is the unguessable token that a single order got in its
-// notify_url, checked before the body is read. It answers only after the result is durable, and answers duplicates
-// alike. It never calls a vendor.
+// It refuses to believe a body: a Reader proves first that the vendor sent it, by the unguessable token that a single
+// order got in its notify_url, or by a signature over the raw bytes. It answers only after the result is durable, and
+// answers duplicates alike. Where a callback is only a hint, the vendor is asked, once, and nothing is ever sent.
 //
 // Its caller must serve it over TLS, keep request paths out of access logs, and bound connections and header time.
 package callback
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"io"
 	"log/slog"
@@ -22,13 +21,7 @@ import (
 	"paydispatch/internal/commands"
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/operation"
-	"paydispatch/internal/stream"
 )
-
-// Decoder reads one vendor's callback: the order it speaks of and what it says. Its errors carry no values.
-type Decoder interface {
-	Decode(contentType string, body []byte) (order string, reply commands.Reply, err error)
-}
 
 // Verdicts are the words for how a callback ended; a closed list for metrics and logs.
 const (
@@ -40,15 +33,16 @@ const (
 	VerdictFault     = "our_fault"  // store or publisher away: the vendor is asked to send again
 	VerdictThrottled = "throttled"  // more than the rate allows
 	VerdictMethod    = "bad_method" // not a POST
+	VerdictIgnored   = "ignored"    // a GET where those carry nothing
 )
 
 // Config is what a Handler needs.
 type Config struct {
 	Store  idempotency.Store
 	Driver *operation.Driver
-	// Tokens verify the order's token; the newest key is the one that the dispatcher signs with.
-	Tokens  commands.Keyring
-	Decoder Decoder
+	Reader Reader
+	// IgnoreGet answers GETs with a 200 and does nothing (browsers that come back from a flow).
+	IgnoreGet bool
 	// MaxBody bounds the body in bytes, Timeout the whole handling.
 	MaxBody int64
 	Timeout time.Duration
@@ -67,14 +61,6 @@ type Handler struct{ Config }
 // New returns a handler.
 func New(c Config) *Handler { return &Handler{c} }
 
-// Pattern returns the route of a vendor's callbacks for http.ServeMux.
-func Pattern(vendor string) string { return "/callbacks/" + vendor + "/{order}/{token}" }
-
-// URL returns the address that an order's callback is sent to, below base (such as https://pay.example.com).
-func URL(base, vendor string, tokens commands.Keyring, order string) string {
-	return base + "/callbacks/" + vendor + "/" + base64.RawURLEncoding.EncodeToString([]byte(order)) + "/" + tokens.Token(order)
-}
-
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.Timeout)
@@ -88,56 +74,50 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // take deals with one callback and returns its verdict and, once it is authentic, its order.
-func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request) (verdict, order string) {
+func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request) (verdict string, order commands.OperationKey) {
+	if r.Method == http.MethodGet && h.IgnoreGet {
+		return VerdictIgnored, ""
+	}
 	if r.Method != http.MethodPost {
 		return VerdictMethod, ""
 	}
 	if !h.Limit.Allow() {
 		return VerdictThrottled, ""
 	}
-	name, err := base64.RawURLEncoding.DecodeString(r.PathValue("order"))
-	if err != nil || !h.Tokens.VerifyToken(string(name), r.PathValue("token")) {
+	word, err := h.Reader.Read(r, func() ([]byte, error) { return io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody)) })
+	switch {
+	case errors.Is(err, ErrForged):
 		return VerdictForged, ""
+	case err != nil:
+		h.Logger.Warn("callback cannot be read", "key", word.Key, "err", err)
+		return VerdictMalformed, word.Key
 	}
-	order = string(name)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
-	if err != nil {
-		return VerdictMalformed, order
-	}
-	about, reply, err := h.Decoder.Decode(r.Header.Get("Content-Type"), body)
-	if err != nil {
-		h.Logger.Warn("callback cannot be read", "key", order, "err", err)
-		return VerdictMalformed, order
-	}
-	if about != order {
-		h.Logger.Warn("callback speaks of another order than its address", "key", order)
-		return VerdictMalformed, order
-	}
-	return h.apply(ctx, order, reply), order
+	return h.verdict(word.Key, h.apply(ctx, word)), word.Key
 }
 
 // apply moves the operation and returns only when its result, if there is a new one, is durable.
-func (h *Handler) apply(ctx context.Context, order string, reply commands.Reply) string {
-	record, err := h.Store.Load(ctx, operation.Key(h.Driver.Policy.Spec, commands.OperationKey(order)))
+func (h *Handler) apply(ctx context.Context, word Word) error {
+	spec := h.Driver.Policy.Spec
+	record, err := h.Store.Load(ctx, operation.Key(spec, word.Key))
 	if err != nil {
-		h.Logger.Error("callback not applied", "key", order, "err", err)
-		return VerdictFault
+		return err
 	}
 	if record.Version == 0 {
-		return VerdictUnknown
+		return &commands.Refusal{Event: "callback", Reason: commands.ReasonUnknownOrder}
 	}
 	state, err := commands.DecodeState(record.Value)
 	if err != nil {
-		h.Logger.Error("callback not applied", "key", order, "err", err)
-		return VerdictFault
+		return err
 	}
-	_, err = h.Driver.Drive(ctx, operation.Job{
-		Record: record, State: state, Message: stream.Message{}, Entry: commands.CalledBack{Reply: reply},
-	})
-	return h.verdict(order, err)
+	command, err := question(state, spec.KeyField)
+	if err != nil {
+		return err
+	}
+	_, err = h.Driver.Drive(ctx, operation.Job{Command: command, Record: record, State: state, Entry: word.Event})
+	return err
 }
 
-func (h *Handler) verdict(order string, err error) string {
+func (h *Handler) verdict(order commands.OperationKey, err error) string {
 	if err == nil {
 		return VerdictAccepted
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func newIngest(t *testing.T) *ingest {
 	require.NoError(t, err)
 	mux := http.NewServeMux()
 	mux.Handle(callback.Pattern("withhold"), callback.New(callback.Config{
-		Store: in.store, Driver: driver, Tokens: tokens, Decoder: lines{}, MaxBody: 64, Timeout: time.Second,
+		Store: in.store, Driver: driver, Reader: callback.Tokened{Tokens: tokens, Decoder: lines{}}, MaxBody: 64, Timeout: time.Second,
 		Limit: rate.NewLimiter(rate.Inf, 1), Answer: "success", Logger: slog.New(slog.DiscardHandler),
 		Observe: func(v string) { in.verdicts = append(in.verdicts, v) },
 	}))
@@ -263,7 +264,7 @@ func TestCallbackRacesTheDispatcher(t *testing.T) {
 		Policy: commands.Policy{Spec: spec, Lease: time.Second, Settle: time.Second, Deadline: time.Hour, MaxSends: 1, Tiers: []time.Duration{time.Second}},
 	})
 	require.NoError(t, err)
-	h := callback.New(callback.Config{Store: store, Driver: driver, Tokens: in.tokens, Decoder: lines{}, MaxBody: 64, Timeout: time.Second,
+	h := callback.New(callback.Config{Store: store, Driver: driver, Reader: callback.Tokened{Tokens: in.tokens, Decoder: lines{}}, MaxBody: 64, Timeout: time.Second,
 		Limit: rate.NewLimiter(rate.Inf, 1), Answer: "success", Logger: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
 	mux.Handle(callback.Pattern("withhold"), h)
@@ -271,4 +272,85 @@ func TestCallbackRacesTheDispatcher(t *testing.T) {
 	mux.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, in.url("B1"), strings.NewReader("B1 fail P1")))
 	require.Equal(t, http.StatusOK, rec.Code)
 	require.Equal(t, []string{"withhold.succeeded.v1", "withhold.conflict.v1"}, in.log.kinds(), "the first word stands")
+}
+
+// asker answers questions as the test wrote down.
+type asker struct {
+	reply commands.Reply
+	err   error
+	asked int
+	about commands.OperationKey
+}
+
+func (a *asker) Ask(_ context.Context, c commands.Command) (commands.Reply, error) {
+	a.asked++
+	a.about = c.Key
+	return a.reply, a.err
+}
+
+// A signed callback is a hint: the vendor is asked, and only its answer counts.
+func TestSignedCallbacksAreHints(t *testing.T) {
+	t.Parallel()
+	read := commands.Spec{Topic: "identity.poll", ResultTopic: "identity.result", Type: "identity", KeyField: "flowId", Effect: commands.EffectRead}
+	for name, c := range map[string]struct {
+		reply  commands.Reply
+		err    error
+		header string
+		code   int
+		kinds  []string
+		phase  commands.Phase
+	}{
+		"answered":      {commands.Reply{Status: commands.StatusSucceeded}, nil, "good", 200, []string{"identity.answered.v1"}, commands.Announced},
+		"failed":        {commands.Reply{Status: commands.StatusFailed}, nil, "good", 200, []string{"identity.failed.v1"}, commands.Announced},
+		"still pending": {commands.Reply{Status: commands.StatusPending}, nil, "good", 200, []string{"identity.pending.v1"}, commands.Asking},
+		"no answer":     {commands.Reply{}, errors.New("away"), "good", 200, []string{}, commands.Asking},
+		"forged":        {commands.Reply{Status: commands.StatusSucceeded}, nil, "bad", 404, []string{}, commands.Asking},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := newIngest(t)
+			a := &asker{reply: c.reply, err: c.err}
+			driver, err := operation.New(operation.Config{
+				Store: in.store, Publisher: in.log, Asker: a, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler),
+				Policy: commands.Policy{Spec: read, Deadline: time.Hour, Tiers: []time.Duration{time.Second}},
+			})
+			require.NoError(t, err)
+			key := operation.Key(read, "F1")
+			state := commands.State{Phase: commands.Asking, Topic: read.Topic, Key: "F1", RequestID: "R1", FirstSeen: time.Now()}
+			value, err := state.Encode()
+			require.NoError(t, err)
+			_, err = in.store.Swap(t.Context(), in.store.Expect(key), value)
+			require.NoError(t, err)
+			h := callback.New(callback.Config{
+				Store: in.store, Driver: driver, MaxBody: 64, Timeout: time.Second, Limit: rate.NewLimiter(rate.Inf, 1),
+				Logger: slog.New(slog.DiscardHandler), IgnoreGet: true,
+				Reader: callback.Signed{Verify: func(header http.Header, _ url.Values, body []byte) (commands.OperationKey, error) {
+					if header.Get("Signature") != "good" {
+						return "", callback.ErrForged
+					}
+					return commands.OperationKey(body), nil
+				}},
+			})
+			request := httptest.NewRequest(http.MethodPost, "/callbacks/esign", strings.NewReader("F1"))
+			request.Header.Set("Signature", c.header)
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, request)
+			require.Equal(t, c.code, rec.Code)
+			require.Equal(t, c.kinds, in.log.kinds())
+			record, err := in.store.Load(t.Context(), key)
+			require.NoError(t, err)
+			stands, err := commands.DecodeState(record.Value)
+			require.NoError(t, err)
+			require.Equal(t, c.phase, stands.Phase)
+			if c.header == "bad" {
+				require.Zero(t, a.asked)
+			} else {
+				require.Equal(t, commands.OperationKey("F1"), a.about)
+			}
+
+			rec = httptest.NewRecorder()
+			h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/callbacks/esign", nil))
+			require.Equal(t, http.StatusOK, rec.Code)
+		})
+	}
 }

@@ -76,7 +76,7 @@ func start(s *service.Service, c Config, tokens commands.Keyring) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(callback.Pattern("withhold"), callback.New(callback.Config{
-		Store: store, Driver: driver, Tokens: tokens, Decoder: decoder{}, MaxBody: int64(c.Listen.MaxBody),
+		Store: store, Driver: driver, Reader: callback.Tokened{Tokens: tokens, Decoder: decoder{}}, MaxBody: int64(c.Listen.MaxBody),
 		Timeout: c.Listen.Timeout, Limit: rate.NewLimiter(rate.Limit(c.Listen.Rate), c.Listen.Burst),
 		Answer: c.Listen.Answer, Logger: s.Log, Observe: m.vendor("withhold"),
 	}))

@@ -82,7 +82,8 @@ func (w *world) demonstrate(o options, stdout io.Writer) error {
 	failed := screen.table(w, rows, time.Since(began))
 	if !o.once {
 		screen.hints(w)
-		w.serve(screen, rows)
+		w.serve(screen)
+		screen.line("")
 	}
 	if len(failed) > 0 {
 		return fmt.Errorf("not as promised: %s", strings.Join(failed, "; "))

@@ -28,7 +28,13 @@ type events struct {
 	mu     sync.Mutex
 	byKey  map[string][]event
 	change chan struct{} // closed and replaced at each new event
-	order  []string      // keys, in the order of the events
+	log    []arrival     // in the order in which they came
+}
+
+// arrival is the first copy of an event.
+type arrival struct {
+	key string
+	event
 }
 
 func newEvents() *events { return &events{byKey: map[string][]event{}, change: make(chan struct{})} }
@@ -44,11 +50,11 @@ func (e *events) of(keys ...string) ([]event, <-chan struct{}) {
 	return all, e.change
 }
 
-// from returns the keys of the events from the n-th on, and a channel that closes at the next one.
-func (e *events) from(n int) ([]string, <-chan struct{}) {
+// from returns the events from the n-th on, and a channel that closes at the next one.
+func (e *events) from(n int) ([]arrival, <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.order[n:], e.change
+	return e.log[n:], e.change
 }
 
 func (e *events) add(key string, found event) {
@@ -64,7 +70,7 @@ func (e *events) add(key string, found event) {
 	if !known {
 		found.copies, found.at = 1, time.Now()
 		e.byKey[key] = append(e.byKey[key], found)
-		e.order = append(e.order, key)
+		e.log = append(e.log, arrival{key, found})
 	}
 	close(e.change)
 	e.change = make(chan struct{})

@@ -139,26 +139,26 @@ func letters(e event) int {
 }
 
 func (s *screen) hints(w *world) {
-	brokers := ""
-	if w.kafka != "127.0.0.1:9092" {
-		brokers = " --brokers " + w.kafka
-	}
 	topic := catalog.Withhold().Topic
+	lines := []string{
+		"go run ./cmd/payctl example " + topic + " | go run ./cmd/payctl send " + topic + " - --wait",
+		"go run ./cmd/payctl tail " + catalog.Withhold().ResultTopic,
+		"go run ./cmd/payctl --help",
+	}
+	if w.kafka != "127.0.0.1:9092" || w.redis != "127.0.0.1:6379" {
+		lines = append([]string{"export KAFKA_BROKERS=" + w.kafka + " REDIS_ADDRS=" + w.redis}, lines...)
+	}
 	s.line("  Still serving, until Ctrl-C. From another terminal:")
 	s.line("")
-	s.line("    %s", s.bold(fmt.Sprintf("go run ./cmd/payctl example %s | go run ./cmd/payctl send %s -%s", topic, topic, brokers)))
-	s.line("    %s", s.bold(fmt.Sprintf("go run ./cmd/payctl tail %s%s", catalog.Withhold().ResultTopic, brokers)))
+	for _, l := range lines {
+		s.line("    %s", s.bold(l))
+	}
 	s.line("")
 }
 
-// later shows the newest event of an order that came after the sample.
-func (s *screen) later(w *world, key string) {
-	seen, _ := w.events.of(key)
-	if len(seen) == 0 {
-		return
-	}
-	last := seen[len(seen)-1]
-	s.line("  %s  %s  %s  money moved: %s", s.dim(last.at.Format("15:04:05")), pad(key, 24), pad(describe(seen), 24), money(w.gateway.moves(key)))
+// later shows an event that came after the sample.
+func (s *screen) later(w *world, a arrival) {
+	s.line("  %s  %s  %s  money moved: %s", s.dim(a.at.Format("15:04:05")), pad(a.key, 24), pad(describe([]event{a.event}), 24), money(w.gateway.moves(a.key)))
 }
 
 func pad(text string, width int) string {

@@ -86,7 +86,7 @@ func (w *world) start(o options) error {
 	}
 	w.group.OnClose("gateway", 5*time.Second, func(context.Context) error { w.gateway.server.Close(); return nil })
 	env := map[string]string{
-		"KAFKA_BROKERS": w.kafka, "REDIS_ADDRS": w.redis, "REDIS_BUCKETS": "16", "ADMIN_ADDR": "127.0.0.1:0",
+		"KAFKA_BROKERS": w.kafka, "REDIS_ADDRS": w.redis, "ADMIN_ADDR": "127.0.0.1:0",
 		"LISTEN_ADDR": "127.0.0.1:0", "CALLBACK_TOKEN_KEYS_FILE": secrets.tokens, "FINGERPRINT_KEYS_FILE": secrets.fingerprints,
 		"WITHHOLD_URL": w.gateway.server.URL, "WITHHOLD_ACCOUNTS_FILE": secrets.accounts,
 		"WITHHOLD_MISSING_WORDS": notFound, "TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "2",
@@ -271,15 +271,15 @@ func (w *world) await(ctx context.Context, rows []row, changed func()) {
 }
 
 // serve shows what else is published until the world ends.
-func (w *world) serve(s *screen, rows []row) {
+func (w *world) serve(s *screen) {
 	shown, _ := w.events.from(0)
 	n := len(shown)
 	for {
-		keys, more := w.events.from(n)
-		for _, k := range keys {
-			s.later(w, k)
+		found, more := w.events.from(n)
+		for _, a := range found {
+			s.later(w, a)
 		}
-		n += len(keys)
+		n += len(found)
 		select {
 		case <-more:
 		case <-w.ctx.Done():

@@ -13,7 +13,7 @@ import (
 // Withhold debits one order from a bank card (single-withhold, seed 001 section 3).
 func Withhold() commands.Spec {
 	return commands.Spec{
-		Topic: "withhold.request", ResultTopic: "withhold.result", Type: "withhold", Source: "/paydispatch/withhold",
+		Topic: "withhold.request", ResultTopic: "withhold.result", Effect: commands.EffectMoney, Type: "withhold", Source: "/paydispatch/withhold",
 		KeyField: "biz_order_no", CarryFields: []string{"amount", "pay_type", "account"},
 		MatchFields: []string{"pay_order_no", "pay_type"},
 	}

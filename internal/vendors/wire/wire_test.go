@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -272,8 +273,10 @@ func TestSealedConnections(t *testing.T) {
 	require.Error(t, err)
 	require.False(t, (&sighting{got: []mark{{conn: other}}}).nothingSent(), "a failed write may have sent a part")
 	require.False(t, (&sighting{got: []mark{{}}}).nothingSent(), "an unknown connection proves nothing")
-	used := &tracked{Conn: ours, written: 7}
-	require.True(t, (&sighting{got: []mark{{conn: used, before: 7}}}).nothingSent(), "earlier requests do not count")
+	reused := new(sighting)
+	trace := httptrace.ContextClientTrace(reused.trace(t.Context()))
+	trace.GotConn(httptrace.GotConnInfo{Conn: &tracked{Conn: ours, written: 7}})
+	require.True(t, reused.nothingSent(), "earlier requests do not count")
 }
 
 func TestErrorsRepeatNothingOfTheExchange(t *testing.T) {
@@ -298,6 +301,28 @@ func TestErrorsRepeatNothingOfTheExchange(t *testing.T) {
 		require.NotContains(t, e.Error(), "6222")
 		require.NotContains(t, e.Error(), "0123456789abcdef")
 	}
+}
+
+// TestHugeRepliesAreNotRead: the cap bounds what is taken in, not only what is accepted.
+func TestHugeRepliesAreNotRead(t *testing.T) {
+	t.Parallel()
+	const size = 64 << 20
+	written := make(chan int, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n, chunk := 0, make([]byte, 64<<10)
+		for n < size {
+			m, err := w.Write(chunk)
+			if n += m; err != nil {
+				break
+			}
+		}
+		written <- n
+	}))
+	t.Cleanup(s.Close)
+	_, err := newClient(t, Config{MaxReply: 1 << 10}).Do(t.Context(), post(t, s.URL), Send)
+	requireError(t, err, commands.ClassUnknown, CodeReplyTooLarge)
+	// What the sockets buffer is far less.
+	require.Less(t, <-written, size/2)
 }
 
 func TestStatusErrors(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -458,6 +459,42 @@ func TestCloseLeavesNothing(t *testing.T) {
 		require.True(t, send(g, "late").dropped)
 		require.Equal(t, "pending", g.Order("later").Status)
 		require.Zero(t, g.Moves("slow"))
+	})
+}
+
+// TestCloseWaitsForHandlers: a handler that is slow to leave is waited for.
+func TestCloseWaitsForHandlers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var left atomic.Bool
+		g := start(t, Config{Gate: func(ctx context.Context, _ string) Verdict {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			left.Store(true)
+			return Drop
+		}})
+		done := make(chan reply, 1)
+		go func() { done <- send(g, "B1") }()
+		synctest.Wait()
+		g.Close()
+		require.True(t, left.Load())
+		require.True(t, (<-done).dropped)
+	})
+}
+
+// TestSettledOnce: the timer that would have settled an order finds it settled.
+func TestSettledOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := answering("success")
+		g := start(t, Config{
+			Script: always(Plan{Pending: true, Queries: 1, After: time.Hour}), Callbacks: &http.Client{Transport: r},
+		})
+		send(g, "B1")
+		first := query(g, "B1")
+		time.Sleep(2 * time.Hour)
+		require.Equal(t, first, query(g, "B1"))
+		require.Len(t, r.all(), 1)
 	})
 }
 

@@ -87,7 +87,8 @@ func (m move) begin(e Arrived) (State, Action, error) {
 		return m.send()
 	}
 	if forgot {
-		return m.unclear(e.Forgot, "")
+		// A process that stored its intent just before the loss may be at it until its lease is over.
+		return m.unclear(e.Forgot.Add(m.policy.Lease), "")
 	}
 	return m.send()
 }

@@ -93,11 +93,11 @@ func DecodeState(b []byte) (State, error) {
 }
 
 // Forgotten returns what may be believed of s when it is known from memory alone (a parked message, this process) while
-// the store has no record: whatever could have been sent since must be asked about first. since is when the store was
-// found to have forgotten, or now when it does not say.
-func (s State) Forgotten(since time.Time) State {
-	if s.SentAt.Before(since) {
-		s.SentAt = since
+// the store has no record: whatever could have been sent must be asked about first. last is the latest moment at which
+// that could be: a lease after the store was found to have forgotten, or after now when it does not say.
+func (s State) Forgotten(last time.Time) State {
+	if s.SentAt.Before(last) {
+		s.SentAt = last
 	}
 	if s.Phase == Waiting {
 		s.Phase = Asking

@@ -209,7 +209,7 @@ func (t *task) due(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load the record of %s: %w", memory.Key, err)
 	}
-	state, err := operation.Recall(memory, record)
+	state, err := t.route.Driver.Recall(memory, record)
 	if err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ func (h *house) restart() *dispatch.Dispatcher {
 		Store: h.store, Publisher: h.log, Sender: h.vendor, Asker: h.vendor, Timeout: 4 * time.Second, Logger: slog.New(slog.DiscardHandler),
 		Policy: commands.Policy{
 			Spec: spec, Owner: "p1", Lease: 5 * time.Second, Settle: 10 * time.Second, Deadline: time.Hour, MaxSends: 2,
-			Tiers: []time.Duration{5 * time.Second, time.Minute},
+			Tiers: []time.Duration{5 * time.Second, 10 * time.Second, time.Minute},
 		},
 	})
 	require.NoError(h.t, err)
@@ -510,6 +510,31 @@ func TestNothingIsSentAfterTheLease(t *testing.T) {
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(order("R1", "B1", "1.00"))
 		require.Equal(t, began.Add(5*time.Second), h.vendor.deadline)
+	})
+}
+
+// A process that stored its intent just before the loss may send until its lease is over; the settle delay begins then.
+func TestALossIsFollowedByALease(t *testing.T) {
+	t.Parallel()
+	unsent := func(h *house, first stream.Message, message func() stream.Message) {
+		lost := time.Now()
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		for m, sent := first, h.vendor.sent; h.vendor.sent == sent; m = message() {
+			h.vendor.asks = []answer{says(commands.StatusMissing)}
+			h.handle(m)
+		}
+		require.GreaterOrEqual(t, time.Since(lost), 15*time.Second, "a lease of 5 s and a settle delay of 10 s")
+	}
+	inBubble(t, func(h *house) { // the command comes after the loss
+		h.server.Forget()
+		unsent(h, order("R1", "B1", "1.00"), h.due)
+	})
+	inBubble(t, func(h *house) { // a copy was parked before it
+		h.vendor.sends = []answer{fails(commands.ClassRetryable)}
+		h.handle(order("R1", "B1", "1.00"))
+		parked := h.due()
+		h.server.Forget()
+		unsent(h, parked, h.due)
 	})
 }
 

@@ -215,7 +215,7 @@ func (r *run) take(standing idempotency.Record) error {
 		return r.takeOver(state)
 	}
 	if r.state.Phase != commands.New {
-		r.state = r.state.Forgotten(since(standing))
+		r.state = r.state.Forgotten(last(standing, r.Policy))
 		return nil
 	}
 	if arrived, ok := r.fact.(commands.Arrived); ok {
@@ -243,20 +243,23 @@ func (r *run) takeOver(state commands.State) error {
 	return nil
 }
 
-// since is from when on an absent record says nothing: the loss that the store knows of, else this very moment.
-func since(r idempotency.Record) time.Time {
-	if !r.Forgot.IsZero() {
-		return r.Forgot
+// last is until when something may have been sent of which an absent record says nothing: a process that stored its
+// intent just before the loss may be at it until its lease is over. The loss is the one that the store knows of, else
+// this very moment.
+func last(r idempotency.Record, p commands.Policy) time.Time {
+	lost := r.Forgot
+	if lost.IsZero() {
+		lost = time.Now()
 	}
-	return time.Now()
+	return lost.Add(p.Lease)
 }
 
 // Recall returns the state to go on from when a parked copy with this memory finds rec in the store.
-func Recall(memory commands.State, rec idempotency.Record) (commands.State, error) {
+func (d *Driver) Recall(memory commands.State, rec idempotency.Record) (commands.State, error) {
 	if rec.Version > 0 {
 		return decode(rec.Value)
 	}
-	return memory.Forgotten(since(rec)), nil
+	return memory.Forgotten(last(rec, d.Policy)), nil
 }
 
 func decode(value []byte) (commands.State, error) {
@@ -398,7 +401,7 @@ func (d *Driver) Shelve(ctx context.Context, job Job) (bool, error) {
 	if record.Version == 0 && record.Forgot.IsZero() && job.State.Phase == commands.New {
 		return false, nil
 	}
-	state, err := Recall(job.State, record)
+	state, err := d.Recall(job.State, record)
 	if err != nil {
 		return false, err
 	}

@@ -74,6 +74,10 @@ var table = map[string]rule{
 		libs: []string{breaker, rate, prometheus},
 	},
 	"internal/vendors/withhold": {may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}},
+	"internal/vendors/limit": {
+		may:  []string{"internal/commands", "internal/vendors"},
+		libs: []string{breaker, rate, semaphore},
+	},
 	"internal/vendors/esign": {
 		may:  []string{"internal/commands", "internal/vendors", "internal/vendors/wire"},
 		libs: []string{singleflight},
@@ -173,7 +177,7 @@ var wiring = slices.Clip([]string{
 	"cmd/internal/service", "cmd/internal/settings",
 	"internal/commands", "internal/operation", "internal/idempotency", "internal/idempotency/epoch",
 	"internal/idempotency/redisstore", "internal/stream", "internal/stream/kafkastream", "internal/vendors",
-	"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/withhold", "internal/vendors/esign",
+	"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/limit", "internal/vendors/withhold", "internal/vendors/esign",
 	"internal/vendors/daxpay", "internal/lifecycle",
 	"internal/admin", "schemas",
 })

@@ -144,7 +144,7 @@ func (c *Client) nonceStr() (string, error) {
 // call posts one question and reads the answer. The server answers errors with HTTP 200 too; any other status is not its
 // own word.
 func (c *Client) call(ctx context.Context, url string, body []byte) (answer, error) {
-	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, notBuilt(errors.New("the URL is not usable"))
 	}

@@ -299,6 +299,27 @@ func TestSeedFailure(t *testing.T) {
 	require.ErrorContains(t, err, "traceId h12UXhTkPmt3")
 }
 
+// Only 200 is the server's own word, whatever stands below another status.
+func TestAnswersUnderAnotherStatusDoNotCount(t *testing.T) {
+	t.Parallel()
+	double := sim.New(sim.Config{Secret: testSecret})
+	t.Cleanup(double.Close)
+	for _, status := range []int{http.StatusCreated, http.StatusAccepted, http.StatusNonAuthoritativeInfo, http.StatusInternalServerError} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			answer := httptest.NewRecorder()
+			double.ServeHTTP(answer, r)
+			w.WriteHeader(status)
+			_, _ = w.Write(answer.Body.Bytes())
+		}))
+		t.Cleanup(s.Close)
+		reply, err := newClient(t, config(s.URL)).Ask(t.Context(), command(nil))
+		require.Error(t, err, status)
+		require.Zero(t, reply)
+		require.Equal(t, commands.ClassUnknown, vendors.ClassOf(err))
+	}
+	require.Empty(t, double.Complaints())
+}
+
 func TestAccountsAreInstallations(t *testing.T) {
 	t.Parallel()
 	one, url := serve(t, sim.Config{})

@@ -126,7 +126,7 @@ func (h Harness) wantClass(t *testing.T, reply commands.Reply, err error, class 
 	require.True(t, ok, "the error is a %T, not a *vendors.Error", err)
 	require.Equal(t, class, typed.Class, "%v", err)
 	require.NotEmpty(t, typed.Code)
-	require.NotNil(t, typed.Err)
+	require.Error(t, typed.Err)
 	h.noSecrets(t, err)
 	return typed
 }

@@ -189,7 +189,7 @@ func TestStore(t *testing.T) {
 		})
 	}
 	s := daxpay.New(c)
-	defer s.Close()
+	t.Cleanup(s.Close)
 	s.Add(daxpay.Receiver{ReceiverNo: "A9"})
 	require.Contains(t, post(t, s, fmt.Sprintf(`{"receiverNo":"A9","reqTime":%d}`, time.Now().Unix())), `"receiverNo":"A9"`)
 }

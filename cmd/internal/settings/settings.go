@@ -109,6 +109,8 @@ func kindOf(t reflect.Type) string {
 		return "a duration such as 500ms, 30s or 1h"
 	case t.String() == "[]time.Duration":
 		return "durations such as 5s,30s,5m"
+	case t.String() == "slog.Level":
+		return "debug, info, warn or error"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
 	case t.Kind() == reflect.Float64:

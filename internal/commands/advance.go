@@ -125,7 +125,10 @@ func (m move) resume(arrived bool) (State, Action, error) {
 	s := m.state
 	switch s.Phase {
 	case Sending:
-		if m.now.Before(s.Lease) {
+		if left := s.Lease.Sub(m.now); left > 0 {
+			if m.policy.Patience > 0 && left > m.policy.Patience {
+				return m.park(left)
+			}
 			return s, Action{Do: DoWait, Until: s.Lease}, nil
 		}
 		return m.unclear(s.Lease, "the process that was sending it died")

@@ -353,6 +353,28 @@ func TestProgress(t *testing.T) {
 	require.Equal(t, 2, s.Tries, "the interval grows anew from each change")
 }
 
+// A message that would hold up its lane for too long waits in Kafka instead; the sender's reply still settles the order.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	p := testPolicy()
+	p.Patience = 2 * time.Second
+	s := base(Sending)
+	s.Lease = now.Add(time.Second)
+	_, act, err := Advance(s, Due{Parks: 1}, p, now)
+	require.NoError(t, err)
+	require.Equal(t, DoWait, act.Do)
+	s.Lease = now.Add(4 * time.Second)
+	next, act, err := Advance(s, Due{Parks: 1}, p, now)
+	require.NoError(t, err)
+	require.Equal(t, DoPark, act.Do)
+	require.Equal(t, Sending, next.Phase)
+	require.False(t, act.Until.Before(s.Lease))
+	next, act, err = Advance(next, Replied{Attempt: s.Sends, Reply: Reply{Status: StatusSucceeded}}, p, now)
+	require.NoError(t, err)
+	require.Equal(t, Settled, next.Phase)
+	require.Equal(t, DoAnnounce, act.Do)
+}
+
 // A question without an answer may be put again by another request; an order may not.
 func TestAskedAnewAfterTheDeadline(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,9 @@ type Policy struct {
 	Deadline time.Duration
 	// MaxSends bounds the submissions of one operation; the first one counts.
 	MaxSends int
+	// Patience is how long a message may wait in its lane for the lease of another sender; beyond it the message is
+	// parked, so that the offsets behind it can be committed. 0 waits for the whole lease.
+	Patience time.Duration
 	// Tiers are the delays of the delay topics, ascending.
 	Tiers []time.Duration
 }

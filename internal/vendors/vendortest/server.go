@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,8 +26,10 @@ type server struct {
 	work     sync.WaitGroup
 	mu       sync.Mutex
 	requests int
-	conns    []net.Conn
-	closed   bool
+	// flooded are the bytes that endless could write.
+	flooded atomic.Int64
+	conns   []net.Conn
+	closed  bool
 }
 
 // serve listens; handle deals with each request, and its connection closes afterwards. With a nil handle the caller
@@ -143,9 +146,13 @@ func (x *exchange) write(text string) bool {
 	return err == nil
 }
 
-// endless writes until the client has left.
+// flood is what endless writes at most; sockets buffer far less than half of it.
+const flood = 64 << 20
+
+// endless writes until the client has left, and for practical purposes without end.
 func (x *exchange) endless(text string) {
-	for x.write(text) {
+	for n := 0; n < flood && x.write(text); n += len(text) {
+		x.server.flooded.Add(int64(len(text)))
 	}
 }
 

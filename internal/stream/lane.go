@@ -58,6 +58,12 @@ func (l *lane) push(m Message) error {
 	if err := l.cfg.Budget.takeBytes(l.ended, size); err != nil {
 		return err
 	}
+	l.admit(m, size)
+	return nil
+}
+
+// admit starts the message, or queues it behind its key.
+func (l *lane) admit(m Message, size int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it := &item{Message: m, slot: l.offsets.add(m.Offset), size: size}
@@ -65,13 +71,12 @@ func (l *lane) push(m Message) error {
 	if key := string(m.Key); key != "" {
 		if queue, busy := l.behind[key]; busy {
 			l.behind[key] = append(queue, it)
-			return nil
+			return
 		}
 		l.behind[key] = nil
 	}
 	l.ready = append(l.ready, it)
 	l.startReady()
-	return nil
 }
 
 func (l *lane) waitForRoom(size int64) error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -383,4 +385,166 @@ func TestAdminReadsUntilToldToStop(t *testing.T) {
 	})
 	require.True(t, errors.Is(err, context.Canceled), "%v", err)
 	require.Equal(t, []string{"1", "2"}, got)
+}
+
+// kafka-go takes a partition that is left out of the answer for one without a committed offset.
+func TestConsumerDoesNotRewindWhenAnAnswerIsIncomplete(t *testing.T) {
+	t.Parallel()
+	c, addresses := fake(t, kfake.SeedTopics(1, "t"))
+	fill(t, addresses, "t", 0, 5)
+	before := &collector{}
+	stop := consume(t, consumer(t, consumerConfig(addresses, "g")), before, "t")
+	before.await(t, 5)
+	require.NoError(t, stop())
+
+	fill(t, addresses, "t", 5, 6)
+	var left atomic.Int64
+	c.ControlKey(int16(kmsg.OffsetFetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if r.GetVersion() != 1 { // the version of kafka-go's consumer group
+			return nil, nil, false
+		}
+		left.Add(1)
+		return r.ResponseKind(), nil, true
+	})
+	then := &collector{}
+	stop = consume(t, consumer(t, consumerConfig(addresses, "g")), then, "t")
+	then.await(t, 1)
+	require.NoError(t, stop())
+	require.Positive(t, left.Load())
+	require.Equal(t, []string{"5"}, then.values())
+}
+
+// A join whose answer is lost leaves a member behind that no one speaks for; the next rebalance would wait for it.
+func TestConsumerRemovesTheGhostOfALostJoin(t *testing.T) {
+	t.Parallel()
+	c, addresses := fake(t, kfake.SeedTopics(2, "t"))
+	patient := func() kafkastream.ConsumerConfig {
+		cfg := consumerConfig(addresses, "g")
+		cfg.Session, cfg.Rebalance, cfg.Stream.DrainBudget = 4*time.Minute, 3*time.Minute, 2*time.Minute
+		return cfg
+	}
+	fill(t, addresses, "t", 0, 1)
+	entered, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	stopFirst := consume(t, consumer(t, patient()), stream.HandlerFunc(func(context.Context, stream.Message) error {
+		once.Do(func() { close(entered) })
+		<-release
+		return nil
+	}), "t")
+	<-entered // the first member is busy, so that a join of the second one has to wait
+
+	cfg := patient()
+	cut := make(chan struct{})
+	cfg.Config.ClientID = "second"
+	flaky := &cable{cut: cut}
+	cfg.Config.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		select {
+		case <-cut: // only the connections of before the cut break
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		default:
+			return flaky.dial(ctx, network, address)
+		}
+	}
+	all := &collector{}
+	stopSecond := consume(t, consumer(t, cfg), all, "t")
+	ids := func() (ids []string) {
+		for _, m := range c.GroupInfo("g").Members {
+			if strings.HasPrefix(m.ClientID, "second") {
+				ids = append(ids, m.MemberID)
+			}
+		}
+		return ids
+	}
+	require.Eventually(t, func() bool { return len(ids()) == 1 }, 30*time.Second, time.Millisecond)
+	ghost := ids()[0]
+	close(cut)
+	require.Eventually(t, func() bool { now := ids(); return len(now) == 1 && now[0] != ghost }, 30*time.Second, time.Millisecond)
+	close(release)
+	fill(t, addresses, "t", 1, 30)
+	require.Eventually(t, func() bool { return len(all.values()) > 0 }, 30*time.Second, time.Millisecond, "both members work")
+	require.NoError(t, stopSecond())
+	require.NoError(t, stopFirst())
+}
+
+// Longer than the grace that a parked join gets at the end: a member that drains must not be taken for a ghost.
+func TestConsumerStaysAMemberWhileItDrains(t *testing.T) {
+	t.Parallel()
+	_, addresses := fake(t, kfake.SeedTopics(1, "t"))
+	fill(t, addresses, "t", 0, 1)
+	entered := make(chan struct{})
+	stop := consume(t, consumer(t, consumerConfig(addresses, "g")), stream.HandlerFunc(func(context.Context, stream.Message) error {
+		close(entered)
+		<-time.After(2500 * time.Millisecond) // slow work, within the drain budget
+		return nil
+	}), "t")
+	<-entered
+	require.NoError(t, stop())
+	offsets, err := admin(t, addresses).Committed(t.Context(), "g", "t")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, offsets[0])
+}
+
+// Brokers hang up on connections that were idle for long, as those of a lane that waits for a due time.
+func TestReadingGoesOnWhenAnIdleConnectionWasCut(t *testing.T) {
+	t.Parallel()
+	_, addresses := fake(t, kfake.SeedTopics(1, "t"))
+	fill(t, addresses, "t", 0, 1)
+	var mu sync.Mutex
+	var open []net.Conn
+	a, err := kafkastream.NewAdmin(kafkastream.Config{Brokers: addresses, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		mu.Lock()
+		defer mu.Unlock()
+		open = append(open, conn)
+		return conn, err
+	}})
+	require.NoError(t, err)
+	defer a.Close()
+	var got []string
+	require.NoError(t, a.Read(t.Context(), "t", 0, 0, func(m stream.Message) bool {
+		got = append(got, string(m.Value))
+		if len(got) == 1 {
+			mu.Lock()
+			_ = open[len(open)-1].Close()
+			mu.Unlock()
+			fill(t, addresses, "t", 1, 2)
+		}
+		return len(got) < 2
+	}))
+	require.Equal(t, []string{"0", "1"}, got)
+}
+
+// A leader that has just been elected may not know the end of its log yet.
+func TestConsumerAsksAgainBeforeItBelievesThatTheLogIsShorter(t *testing.T) {
+	t.Parallel()
+	c, addresses := fake(t, kfake.SeedTopics(1, "t"))
+	fill(t, addresses, "t", 0, 5)
+	setCommitted(t, addresses, "g", "t", 5)
+	var asked atomic.Int64
+	c.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		req := r.(*kmsg.ListOffsetsRequest)
+		if req.Topics[0].Partitions[0].Timestamp != -1 || asked.Add(1) > 2 {
+			return nil, nil, false
+		}
+		res := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+		partition := kmsg.NewListOffsetsResponseTopicPartition()
+		partition.Offset = 3
+		topic := kmsg.NewListOffsetsResponseTopic()
+		topic.Topic, topic.Partitions = "t", []kmsg.ListOffsetsResponseTopicPartition{partition}
+		res.Topics = append(res.Topics, topic)
+		return res, nil, true
+	})
+	cfg := consumerConfig(addresses, "g")
+	g := &gaps{}
+	cfg.OnGap = g.add
+	all := &collector{}
+	stop := consume(t, consumer(t, cfg), all, "t")
+	fill(t, addresses, "t", 5, 6)
+	all.await(t, 1)
+	require.NoError(t, stop())
+	require.Empty(t, g.all)
+	require.Equal(t, []string{"5"}, all.values())
+	require.Greater(t, asked.Load(), int64(2))
 }

@@ -203,3 +203,14 @@ func (c *counted) Close() error {
 	}
 	return c.Conn.Close()
 }
+
+func TestPublisherWaitsForAllReplicas(t *testing.T) {
+	t.Parallel()
+	c, addresses := fake(t, kfake.SeedTopics(1, "t"))
+	produced := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Observe: true, Count: -1, When: func(r kmsg.Request) bool {
+		return r.(*kmsg.ProduceRequest).Acks == -1
+	}})
+	p := publisher(t, kafkastream.PublisherConfig{Config: kafkastream.Config{Brokers: addresses}})
+	require.NoError(t, p.Publish(t.Context(), message("t", "k", "v")))
+	require.EqualValues(t, 1, produced.Hits())
+}

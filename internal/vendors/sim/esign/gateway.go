@@ -198,7 +198,7 @@ func (g *Gateway) Close() {
 func (g *Gateway) Start(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.flow(id)
+	g.tell(g.flow(id))
 }
 
 // Finish ends a flow by hand, with ORGANFINISHED or with an outline that says FAIL, and calls back. It is an error if

@@ -8,7 +8,7 @@ import (
 	"paydispatch/internal/commands"
 )
 
-// Config is everything that can be set.
+// Config is everything that can be set; docs/settings.md explains it.
 type Config struct {
 	Process  settings.Process
 	Listen   Listen

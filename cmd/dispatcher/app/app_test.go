@@ -62,8 +62,8 @@ func TestAStopBeforeAnythingAnswersIsNoFailure(t *testing.T) {
 			t.Parallel()
 			var log lines
 			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() { ended <- Run(ctx, nil, with(house(t), broken, "127.0.0.1:1"), &log) }()
+			ended, getenv := make(chan error, 1), with(house(t), broken, "127.0.0.1:1")
+			go func() { ended <- Run(ctx, nil, getenv, &log) }()
 			require.Eventually(t, func() bool { return log.has("trying again") }, time.Minute, 10*time.Millisecond)
 			cancel()
 			require.NoError(t, <-ended)
@@ -75,10 +75,8 @@ func TestItServesUntilItIsToldToStop(t *testing.T) {
 	t.Parallel()
 	var log lines
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- Run(ctx, nil, with(house(t), "TOPICS_CREATE", "true", "TOPICS_PARTITIONS", "1"), &log)
-	}()
+	ended, getenv := make(chan error, 1), with(house(t), "TOPICS_CREATE", "true", "TOPICS_PARTITIONS", "1")
+	go func() { ended <- Run(ctx, nil, getenv, &log) }()
 	require.Eventually(t, func() bool { return log.has(`"msg":"prepared"`) }, time.Minute, 10*time.Millisecond)
 	cancel()
 	require.NoError(t, <-ended)

@@ -14,7 +14,7 @@ import (
 	"paydispatch/internal/vendors/withhold"
 )
 
-// Config is everything that can be set; README and docs/settings.md explain each.
+// Config is everything that can be set; docs/settings.md explains it.
 type Config struct {
 	Process settings.Process
 	Kafka   settings.Kafka

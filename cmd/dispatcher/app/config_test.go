@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -148,7 +149,7 @@ func TestRunRefusesBadSettingsAndShowsGoodOnes(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	err := Run(t.Context(), nil, with(good(t), "WITHHOLD_URL", "https://u:"+hunter2+"@gateway"), &out)
-	_, invalid := err.(*settings.Invalid)
+	_, invalid := errors.AsType[*settings.Invalid](err)
 	require.True(t, invalid, "which is exit code 2")
 	require.ErrorContains(t, err, "WITHHOLD_URL: must not hold a user or password")
 	require.Empty(t, out.String(), "main says it, once")

@@ -45,7 +45,7 @@ func TestLoadOverwritesWhatIsSet(t *testing.T) {
 	require.Equal(t, []time.Duration{time.Second, time.Minute}, c.Tiers)
 	require.Equal(t, []string{"default"}, c.Names, "what is not set keeps its default")
 	require.Equal(t, 3, c.Count)
-	require.Equal(t, 0.5, c.Rate)
+	require.InDelta(t, 0.5, c.Rate, 0)
 	require.Equal(t, slog.LevelDebug, c.Level)
 	require.True(t, c.On)
 }

@@ -152,6 +152,7 @@ func TestBadInputIsExitCodeTwo(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := d
 			d.t = t
 			code, _, errs := d.run("", c.args...)
@@ -160,9 +161,22 @@ func TestBadInputIsExitCodeTwo(t *testing.T) {
 			require.NotContains(t, errs, "hunter2")
 		})
 	}
+}
+
+func TestWhatIsNotThereIsExitCodeOne(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
 	code, _, errs := d.run("", "tail", "withhold.results")
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "topics are missing: withhold.results")
+	code, _, errs = d.run("", "tail", "withhold.result", "--brokers", "127.0.0.1:1")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "kafka at 127.0.0.1:1: ")
+}
+
+func TestAnInvalidCommandIsSentWhenToldTo(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
 	code, out, errs := d.run("", "send", "withhold.request", "amount=1", "--no-validate", "--key", "k-1")
 	require.Equal(t, 0, code, errs)
 	require.Contains(t, out, "key k-1")

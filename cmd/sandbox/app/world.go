@@ -43,13 +43,6 @@ type world struct {
 	events    *events
 }
 
-// times of the sandbox are a fraction of a production's, so that a wait can be watched.
-var times = map[string]string{
-	"WITHHOLD_TIMEOUT": "1s", "REDIS_TIMEOUT": "900ms", "WITHHOLD_LEASE": "2s", "WITHHOLD_SETTLE": "2s",
-	"WITHHOLD_DEADLINE": "10m", "PARK_TIERS": "1s,2s,5s", "RECORD_LIFETIME": "24h", "ASK_WINDOW": "24h",
-	"DRAIN_BUDGET": "3s", "HEARTBEAT_INTERVAL": "500ms", "REBALANCE_TIMEOUT": "5s", "SESSION_TIMEOUT": "6s", "POD_GRACE": "10s",
-}
-
 // newWorld starts everything, or takes down what it started.
 func newWorld(ctx context.Context, o options, stderr io.Writer) (w *world, err error) {
 	w = &world{run: strings.ToLower(rand.Text()[:5]), events: newEvents()}
@@ -90,9 +83,11 @@ func (w *world) start(o options) error {
 		"LISTEN_ADDR": "127.0.0.1:0", "CALLBACK_TOKEN_KEYS_FILE": secrets.tokens, "FINGERPRINT_KEYS_FILE": secrets.fingerprints,
 		"WITHHOLD_URL": w.gateway.server.URL, "WITHHOLD_ACCOUNTS_FILE": secrets.accounts,
 		"WITHHOLD_MISSING_WORDS": notFound, "TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "2",
-	}
-	for k, v := range times {
-		env[k] = v
+		// All times are a fraction of a production's, so that a wait can be watched.
+		"WITHHOLD_TIMEOUT": "1s", "REDIS_TIMEOUT": "900ms", "WITHHOLD_LEASE": "2s", "WITHHOLD_SETTLE": "2s",
+		"WITHHOLD_DEADLINE": "10m", "PARK_TIERS": "1s,2s,5s", "RECORD_LIFETIME": "24h", "ASK_WINDOW": "24h",
+		"DRAIN_BUDGET": "3s", "HEARTBEAT_INTERVAL": "500ms", "REBALANCE_TIMEOUT": "5s", "SESSION_TIMEOUT": "6s",
+		"POD_GRACE": "10s",
 	}
 	getenv := func(name string) string { return env[name] }
 	listening := w.log.expect(map[string]string{"service": "callback-ingest", "msg": "listening", "port": "callbacks"})

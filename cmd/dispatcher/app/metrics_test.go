@@ -1,0 +1,98 @@
+package app
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/stretchr/testify/require"
+
+	"paydispatch/internal/commands"
+	"paydispatch/internal/stream/kafkastream"
+)
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	reg := prometheus.NewPedanticRegistry()
+	m := newMetrics(reg)
+	m.touch("withhold.request")
+	require.Zero(t, value(t, reg, "paydispatch_results_total", "topic=withhold.request", "kind=unresolved"), "an alarm sees a zero first")
+
+	o := m.operation("withhold.request")
+	o.Called("send", "succeeded", time.Second)
+	o.Published(commands.KindSucceeded)
+	o.Parked(commands.Asking)
+	d := m.dispatch()
+	d.Finished("withhold.request", "succeeded", time.Second)
+	d.DeadLettered("withhold.request", "invalid")
+	d.Panicked("withhold.request")
+	s := m.stream()
+	s.Fetched("withhold.request", 3, 300)
+	s.Running("withhold.request", 1)
+	s.Holding("withhold.request.delay.5s", 1)
+	s.Handled("withhold.request", time.Second, nil)
+	s.Handled("withhold.request", time.Second, errors.New("redis is away"))
+	s.FetchFailed("withhold.request")
+	s.CommitFailed()
+	s.Drained(time.Second, 2)
+	m.gap(kafkastream.Gap{Topic: "withhold.request"})
+	m.backlog("withhold.request", 1, 42)
+
+	for _, want := range []struct {
+		name   string
+		labels []string
+		is     float64
+	}{
+		{"paydispatch_vendor_call_seconds", []string{"call=send", "outcome=succeeded"}, 1},
+		{"paydispatch_results_total", []string{"kind=succeeded"}, 1},
+		{"paydispatch_parked_total", []string{"phase=asking"}, 1},
+		{"paydispatch_command_seconds", []string{"outcome=succeeded"}, 1},
+		{"paydispatch_dead_letters_total", []string{"reason=invalid"}, 1},
+		{"paydispatch_panics_total", nil, 1},
+		{"paydispatch_fetched_messages_total", nil, 3},
+		{"paydispatch_fetched_bytes_total", nil, 300},
+		{"paydispatch_running_handlers", nil, 1},
+		{"paydispatch_held_partitions", []string{"topic=withhold.request.delay.5s"}, 1},
+		{"paydispatch_handler_failures_total", nil, 1},
+		{"paydispatch_fetch_failures_total", nil, 1},
+		{"paydispatch_commit_failures_total", nil, 1},
+		{"paydispatch_drain_seconds", nil, 1},
+		{"paydispatch_undrained_messages_total", nil, 2},
+		{"paydispatch_offset_gaps_total", nil, 1},
+		{"paydispatch_backlog_messages", []string{"partition=1"}, 42},
+	} {
+		require.InDelta(t, want.is, value(t, reg, want.name, want.labels...), 0, want.name)
+	}
+}
+
+// value is a series' counter, gauge or, of a histogram, the number of observations.
+func value(t *testing.T, reg prometheus.Gatherer, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && fits(m, labels) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	require.Fail(t, "no series "+name+" with "+strings.Join(labels, ", "))
+	return 0
+}
+
+func fits(m *dto.Metric, labels []string) bool {
+	has := map[string]bool{}
+	for _, l := range m.GetLabel() {
+		has[l.GetName()+"="+l.GetValue()] = true
+	}
+	for _, l := range labels {
+		if !has[l] {
+			return false
+		}
+	}
+	return true
+}

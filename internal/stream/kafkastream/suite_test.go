@@ -47,7 +47,9 @@ func admin(t testing.TB, addresses []string) *kafkastream.Admin {
 func newTopic(t testing.TB, a *kafkastream.Admin, partitions int) string {
 	t.Helper()
 	name := "test-" + strings.ToLower(rand.Text())
-	require.NoError(t, a.CreateTopics(t.Context(), []kafkastream.TopicSpec{{Name: name, Partitions: partitions}}))
+	require.NoError(t, a.CreateTopics(t.Context(), []kafkastream.TopicSpec{
+		{Name: name, Partitions: partitions, Config: map[string]string{"max.message.bytes": "1000000"}},
+	}))
 	return name
 }
 
@@ -89,7 +91,7 @@ func TestSuite(t *testing.T) {
 	addresses := brokers(t)
 	a := admin(t, addresses)
 	streamtest.Run(t, streamtest.Harness{
-		TooLarge: 2 << 20, // above the broker's default of 1 MiB, below the publisher's own limit
+		TooLarge: 2 << 20, // above the topics' limit, below the publisher's own limit
 		NewTopic: func(t testing.TB, partitions int) string { return newTopic(t, a, partitions) },
 		NewPublisher: func(t testing.TB) stream.Publisher {
 			return publisher(t, kafkastream.PublisherConfig{Config: kafkastream.Config{Brokers: addresses}})

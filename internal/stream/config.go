@@ -65,7 +65,7 @@ func Defaults() Config {
 		DrainBudget: 7 * time.Second,
 		RetryMin:    100 * time.Millisecond,
 		RetryMax:    5 * time.Second,
-		Jitter:      func(string, int) float64 { return rand.Float64() },
+		Jitter:      func(string, int) float64 { return rand.Float64() }, //nolint:gosec // spreads retries, guards nothing
 		Logger:      slog.New(slog.DiscardHandler),
 		Observe: Observer{
 			Fetched:      func(string, int, int64) {},

@@ -54,10 +54,17 @@ type Password string
 
 const masked = "[masked]"
 
-func (Password) String() string               { return masked }
-func (Password) GoString() string             { return masked }
+// String masks the password.
+func (Password) String() string { return masked }
+
+// GoString masks the password for %#v.
+func (Password) GoString() string { return masked }
+
+// MarshalText masks the password in JSON and the like.
 func (Password) MarshalText() ([]byte, error) { return []byte(masked), nil }
-func (Password) LogValue() slog.Value         { return slog.StringValue(masked) }
+
+// LogValue masks the password in logs.
+func (Password) LogValue() slog.Value { return slog.StringValue(masked) }
 
 // metadataTTL is how long a client believes what it knows of topics and leaders.
 const metadataTTL = time.Second

@@ -2,7 +2,6 @@ package kafkastream_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -304,7 +303,7 @@ func TestConsumerTriesCommitsAndFetchesAgain(t *testing.T) {
 	offsets, err := admin(t, addresses).Committed(t.Context(), "g", "t")
 	require.NoError(t, err)
 	require.EqualValues(t, 10, offsets[0]+offsets[1])
-	require.EqualValues(t, 1, prepared)
+	require.Equal(t, 1, prepared)
 }
 
 // The markers of transactions arrive as messages in kafka-go.
@@ -383,7 +382,7 @@ func TestAdminReadsUntilToldToStop(t *testing.T) {
 		}
 		return true
 	})
-	require.True(t, errors.Is(err, context.Canceled), "%v", err)
+	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, []string{"1", "2"}, got)
 }
 

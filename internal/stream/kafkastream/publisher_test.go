@@ -212,5 +212,5 @@ func TestPublisherWaitsForAllReplicas(t *testing.T) {
 	}})
 	p := publisher(t, kafkastream.PublisherConfig{Config: kafkastream.Config{Brokers: addresses}})
 	require.NoError(t, p.Publish(t.Context(), message("t", "k", "v")))
-	require.EqualValues(t, 1, produced.Hits())
+	require.Equal(t, 1, produced.Hits())
 }

@@ -33,7 +33,8 @@ func fake(t testing.TB, opts ...kfake.Opt) (*kfake.Cluster, []string) {
 	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
-	return c, c.ListenAddrs()
+	addresses := c.ListenAddrs()
+	return c, addresses
 }
 
 func admin(t testing.TB, addresses []string) *kafkastream.Admin {

@@ -2,7 +2,6 @@ package streamtest
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -47,7 +46,7 @@ const patience = 60 * time.Second
 
 func eventually(t testing.TB, condition func() bool, format string, args ...any) {
 	t.Helper()
-	require.Eventually(t, condition, patience, 5*time.Millisecond, fmt.Sprintf(format, args...))
+	require.Eventually(t, condition, patience, 5*time.Millisecond, append([]any{format}, args...)...)
 }
 
 // receive waits for a value.

@@ -1,6 +1,7 @@
 package streamtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -59,7 +60,7 @@ func roundTrip(t *testing.T, h Harness) {
 	m := h.start(t, Consumer{Group: newGroup(), Topics: []string{topic}}, r)
 	r.ended(t, len(sent))
 	for _, want := range sent {
-		i := slices.IndexFunc(r.received(), func(got stream.Message) bool { return string(got.Value) == string(want.Value) })
+		i := slices.IndexFunc(r.received(), func(got stream.Message) bool { return bytes.Equal(got.Value, want.Value) })
 		require.GreaterOrEqual(t, i, 0)
 		got := r.received()[i]
 		require.Equal(t, topic, got.Topic)

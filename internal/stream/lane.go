@@ -110,19 +110,18 @@ func (l *lane) startReady() {
 
 // run handles one message until its handler is content or the generation is over.
 func (l *lane) run(it *item) {
-	name := fmt.Sprintf("%s/%d@%d", it.Topic, it.Partition, it.Offset)
-	backoff := l.cfg.Backoff()
 	for attempt := 1; ; attempt++ {
 		err := l.attempt(it.Message)
 		if err == nil {
 			l.finish(it)
 			return
 		}
+		name := fmt.Sprintf("%s/%d@%d", it.Topic, it.Partition, it.Offset)
 		if l.ended.Err() == nil {
 			l.cfg.Logger.Warn("handler failed, the message is tried again",
 				"message", name, "attempt", attempt, "error", err)
 		}
-		if backoff.Wait(l.ended, name, attempt) != nil {
+		if l.cfg.Backoff().Wait(l.ended, name, attempt) != nil {
 			l.abandon(it)
 			return
 		}

@@ -65,6 +65,15 @@ cover: ## the coverage of each function, and of all; a page in .cache/cover.html
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(or $(FUZZTIME),10s)
 
+.PHONY: bench
+bench: ## the dispatcher beside a plain loop and an unsafe pool: SCENARIO= SYSTEMS= BROKERS=host:port|real REDIS= BACKLOG=n
+	@mkdir -p $(CACHE)/bench
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $(CACHE)/bench/ ./cmd/dispatcher ./bench
+	@$(if $(filter real,$(BROKERS)),scripts/real-parts run --) $(CACHE)/bench/bench -dispatcher $(CACHE)/bench/dispatcher \
+		$(if $(filter real,$(BROKERS)),-real,$(if $(BROKERS),-brokers $(BROKERS)) $(if $(REDIS),-redis $(REDIS))) \
+		$(if $(SCENARIO),-scenario $(SCENARIO)) $(if $(SYSTEMS),-systems $(SYSTEMS)) $(if $(BACKLOG),-backlog $(BACKLOG)) \
+		$(if $(SCALE),-scale $(SCALE)) $(if $(JSON),-json $(JSON)) $(if $(EMPTY),-empty)
+
 # ---------------------------------------------------------------------------------------------------------------------
 .PHONY: check
 check: fmt vet lint arch schemas ## all static checks: fmt vet lint arch schemas

@@ -268,8 +268,8 @@ func TestTheTableItselfFollowsTheDesign(t *testing.T) {
 			}
 		}
 		for _, twin := range []string{franz, miniredis} {
-			if slices.Contains(r.libs, twin) && !under(dir, "cmd/sandbox") && !under(dir, "test/integration") {
-				findings = append(findings, fmt.Sprintf("%s -> %s: the embedded default is for sandbox and tests", dir, twin))
+			if slices.Contains(r.libs, twin) && !underAny(dir, []string{"cmd/sandbox", "test/integration", "bench"}) {
+				findings = append(findings, fmt.Sprintf("%s -> %s: the embedded default is for sandbox, tests and bench", dir, twin))
 			}
 		}
 	}

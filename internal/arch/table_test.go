@@ -150,6 +150,15 @@ var table = map[string]rule{
 		libs: []string{cobra, envLib}, testLibs: embeddedLibs,
 	},
 
+	// The bench knows the services as programs only, so that it measures what is deployed.
+	"bench":         {may: []string{"bench/gateway", "bench/load", "bench/process", "bench/report", "bench/rival"}, libs: embeddedLibs},
+	"bench/order":   {},
+	"bench/process": {},
+	"bench/report":  {},
+	"bench/gateway": {may: []string{"bench/order"}},
+	"bench/load":    {may: []string{"bench/order"}, libs: []string{franz}},
+	"bench/rival":   {may: []string{"bench/gateway"}, libs: []string{kafkaGo, redisLib}},
+
 	// Tests of the whole.
 	"internal/sim/...": {
 		may: append(wiring, "internal/dispatch", "internal/callback", "internal/idempotency/memstore",
@@ -198,8 +207,8 @@ var adapters = []string{
 
 // owners are the libraries that only one package may speak to, with the packages that may; tests included.
 var owners = map[string][]string{
-	kafkaGo:    {"internal/stream/kafkastream", "test/integration"},
-	redisLib:   {"internal/idempotency/redisstore", "test/integration"},
+	kafkaGo:    {"internal/stream/kafkastream", "test/integration", "bench/rival"},
+	redisLib:   {"internal/idempotency/redisstore", "test/integration", "bench/rival"},
 	jsonschema: {"schemas"},
 	envLib:     {"cmd/internal/settings", "cmd/dispatcher/app", "cmd/callback-ingest/app"},
 }
@@ -213,7 +222,7 @@ var neverLinked = []string{
 	module + "/internal/idempotency/memstore", module + "/internal/idempotency/storetest",
 	module + "/internal/stream/memstream", module + "/internal/stream/streamtest",
 	module + "/internal/vendors/sim", module + "/internal/vendors/vendortest", module + "/internal/sim",
-	module + "/internal/arch", module + "/cmd/sandbox",
+	module + "/internal/arch", module + "/cmd/sandbox", module + "/bench",
 }
 
 // badNames say nothing about what a package is for.

@@ -109,9 +109,10 @@ func TestCallbackPayloads(t *testing.T) {
 		want esign.Callback
 		bad  bool
 	}{
-		"webhook":       {body: `{"action":"identity_org_end","flowId":"12","success":false}`, want: esign.Callback{FlowID: "12", Action: "identity_org_end", Success: new(false)}},
-		"status alone":  {body: `{"serviceId":"12","status":true}`, want: esign.Callback{FlowID: "12", Success: new(true)}},
-		"as words":      {body: `{"flowId":"12","success":"true"}`, want: esign.Callback{FlowID: "12", Success: new(true)}},
+		"webhook":      {body: `{"action":"identity_org_end","flowId":"12","success":false}`, want: esign.Callback{FlowID: "12", Action: "identity_org_end", Success: new(false)}},
+		"status alone": {body: `{"serviceId":"12","status":true}`, want: esign.Callback{FlowID: "12", Success: new(true)}},
+		"as words":     {body: `{"flowId":"12","success":"true"}`, want: esign.Callback{FlowID: "12", Success: new(true)}},
+		//nolint:misspell // the vendor's word
 		"a payment":     {body: `{"action":"identity_org_payed","flowId":"12","result":"PAY_FAIL","msg":"x","payedTime":1700000000000}`, want: esign.Callback{FlowID: "12", Action: "identity_org_payed", Result: "PAY_FAIL"}},
 		"a number":      {body: `{"flowId":1253053924311566011}`, want: esign.Callback{FlowID: testFlow}},
 		"flow null":     {body: `{"flowId":null,"serviceId":"12"}`, want: esign.Callback{FlowID: "12"}},

@@ -26,6 +26,9 @@ type Config struct {
 	// DrainBudget is how long handed-over messages may go on after the generation ended. It must stay below the
 	// group's rebalance timeout less one heartbeat.
 	DrainBudget time.Duration
+	// StuckAfter is how long the first unfinished message of a partition may hold back its commits before a log line
+	// says so, and again each time that it passes.
+	StuckAfter time.Duration
 	// RetryMin and RetryMax bound the delay before a failed fetch or handler is tried again.
 	RetryMin, RetryMax time.Duration
 	// Jitter returns a number in [0,1) for the attempt (1, 2, …) of something named like "topic/partition@offset".
@@ -51,6 +54,9 @@ type Observer struct {
 	// FetchFailed and CommitFailed: the log did not answer as it should; both are tried again.
 	FetchFailed  func(topic string)
 	CommitFailed func()
+	// Head: how long the first unfinished message of a partition has held back its commits; told at each CommitEvery,
+	// 0 when it does not, or when the partition was given up.
+	Head func(topic string, partition int, age time.Duration)
 	// Drained: a generation ended; unfinished messages will be delivered again.
 	Drained func(took time.Duration, unfinished int)
 }
@@ -63,6 +69,7 @@ func Defaults() Config {
 		WindowBytes: 16 << 20,
 		CommitEvery: 200 * time.Millisecond,
 		DrainBudget: 7 * time.Second,
+		StuckAfter:  time.Minute,
 		RetryMin:    100 * time.Millisecond,
 		RetryMax:    5 * time.Second,
 		Jitter:      func(string, int) float64 { return rand.Float64() }, //nolint:gosec // spreads retries, guards nothing
@@ -75,6 +82,7 @@ func Defaults() Config {
 			Holding:      func(string, int) {},
 			FetchFailed:  func(string) {},
 			CommitFailed: func() {},
+			Head:         func(string, int, time.Duration) {},
 			Drained:      func(time.Duration, int) {},
 		},
 	}
@@ -88,6 +96,7 @@ func (c Config) WithDefaults() Config {
 	c.WindowBytes = orElse(c.WindowBytes, d.WindowBytes)
 	c.CommitEvery = orElse(c.CommitEvery, d.CommitEvery)
 	c.DrainBudget = orElse(c.DrainBudget, d.DrainBudget)
+	c.StuckAfter = orElse(c.StuckAfter, d.StuckAfter)
 	c.RetryMin = orElse(c.RetryMin, d.RetryMin)
 	c.RetryMax = max(orElse(c.RetryMax, d.RetryMax), c.RetryMin)
 	c.Logger = orElse(c.Logger, d.Logger)
@@ -119,6 +128,9 @@ func (o Observer) withDefaults(d Observer) Observer {
 	}
 	if o.CommitFailed == nil {
 		o.CommitFailed = d.CommitFailed
+	}
+	if o.Head == nil {
+		o.Head = d.Head
 	}
 	if o.Drained == nil {
 		o.Drained = d.Drained

@@ -220,6 +220,13 @@ func (l *lane) position() int64 {
 	return l.offsets.position()
 }
 
+// head is the position, and whether a message stands there that is not finished.
+func (l *lane) head() (position int64, busy bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.offsets.position(), l.offsets.size() > 0
+}
+
 // unfinished counts the messages that the next owner will see again.
 func (l *lane) unfinished() int {
 	l.mu.Lock()

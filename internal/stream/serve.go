@@ -128,6 +128,8 @@ func (s *session) hold(ctx context.Context, m Message) error {
 func (s *session) commitUntil(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.CommitEvery)
 	defer tick.Stop()
+	dog := newWatchdog(s.cfg, s.lanes)
+	defer dog.leave()
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,6 +139,7 @@ func (s *session) commitUntil(ctx context.Context) {
 				return
 			}
 			_ = s.commit(context.WithoutCancel(ctx), false)
+			dog.look(time.Now())
 		}
 	}
 }

@@ -1,0 +1,188 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// faults is what may still go wrong in a run: a budget that ends.
+type faults struct {
+	left int
+	// often is in percent of the calls that a fault may strike, rarely in per mille of the steps at which something may
+	// happen to a whole process, the store or the group.
+	often, rarely int
+}
+
+func newFaults(rng *rand.Rand) faults {
+	return faults{left: rng.IntN(25), often: 2 + rng.IntN(20), rarely: rng.IntN(40)}
+}
+
+// odds lists what may strike a kind of call; what stands there twice is twice as likely.
+func odds(k kind) []fault {
+	switch k {
+	case kindLoad:
+		return []fault{unavailable, slow}
+	case kindSwap:
+		return []fault{unavailable, lostReply, lostReply, late, slow, stalled}
+	case kindPublish:
+		return []fault{unavailable, lostReply, lostReply, late, slow}
+	case kindFetch, kindJoin:
+		return []fault{unavailable, slow}
+	case kindCommit:
+		// Never slow: after a wait both ends of a select in stream.Serve would be ready, and Go tosses a coin there.
+		return []fault{unavailable, lostReply}
+	case kindPrepare:
+		return []fault{unavailable}
+	case kindDial:
+		return []fault{unavailable, slow}
+	case kindReceive:
+		return []fault{lostRequest, lostRequest, reset, slow}
+	case kindReply:
+		return []fault{lostReply, lostReply, reset, status500, garbage, slow}
+	case kindCallback:
+		return []fault{unavailable, lostReply, slow}
+	}
+	return nil
+}
+
+// strike decides what happens to a call that goes on now.
+func (f *faults) strike(rng *rand.Rand, c *call) fault {
+	all := odds(c.kind)
+	if c.held {
+		all = slices.DeleteFunc(all, func(f fault) bool { return f == slow })
+	}
+	if f.left == 0 || len(all) == 0 || rng.IntN(100) >= f.often {
+		return none
+	}
+	f.left--
+	return all[rng.IntN(len(all))]
+}
+
+// delay is how long a slow call takes.
+func (f *faults) delay(rng *rand.Rand, c *call) time.Duration {
+	longest := 12 * time.Second
+	if c.kind == kindReceive {
+		longest = wireDelay
+	}
+	if c.kind == kindCallback {
+		longest = time.Minute
+	}
+	return time.Duration(1+rng.Int64N(int64(longest/time.Millisecond)-1)) * time.Millisecond
+}
+
+// misfortune lets something happen to a whole process, the store or the group, now and then.
+func (w *world) misfortune() bool {
+	f := &w.faults
+	if time.Since(w.watch.started) > faultsEnd {
+		f.left = 0
+	}
+	if f.left == 0 || w.rng.IntN(1000) >= f.rarely {
+		return false
+	}
+	living := w.living()
+	if len(living) == 0 {
+		return false
+	}
+	victim := living[w.rng.IntN(len(living))]
+	happened := true
+	switch w.rng.IntN(12) {
+	case 0, 1, 2:
+		w.kill(victim)
+	case 3:
+		w.wipe()
+	case 4:
+		w.kill(victim)
+		w.wipe()
+	case 5:
+		for _, p := range living {
+			w.kill(p)
+		}
+		w.wipe()
+	case 6, 7:
+		happened = w.rebalance(victim)
+	case 8:
+		happened = w.restart(victim)
+	case 9, 10:
+		w.stats.events["forged callback"]++
+		w.forge()
+	case 11:
+		happened = w.replay()
+		w.stats.events["old callback"]++
+	}
+	if happened {
+		f.left--
+	}
+	return happened
+}
+
+// living are the processes that run and are not being stopped.
+func (w *world) living() []*process {
+	var living []*process
+	for _, p := range append(slices.Clone(w.dispatchers), w.callback) {
+		if inc := p.current(); inc != nil && !w.gate.isDead(inc) && !p.stopping {
+			living = append(living, p)
+		}
+	}
+	return living
+}
+
+// kill ends a process without a word; its member stays in the group until its session expires.
+func (w *world) kill(p *process) {
+	inc := p.current()
+	w.stats.events["crash"]++
+	w.say("KILL %s", inc.name)
+	w.gate.kill(inc)
+	inc.cancel()
+	inc.cut()
+	w.silence(inc)
+	w.later(time.Duration(w.rng.IntN(20_000))*time.Millisecond, fmt.Sprintf("start %s again", p.name), func() { w.start(p) })
+}
+
+// silence expels a member that no longer sends heartbeats once its session expires.
+func (w *world) silence(inc *incarnation) {
+	if strings.HasPrefix(inc.name, w.callback.name) {
+		return
+	}
+	w.later(sessionExpiry, "the session of "+inc.name+" expires", func() { w.broker.Expel(group, inc.name) })
+}
+
+func (w *world) wipe() {
+	w.stats.events["wipe"]++
+	w.say("WIPE the store")
+	w.records.Forget()
+	w.watch.wiped()
+}
+
+// rebalance ends a living member's generation, and so everyone's.
+func (w *world) rebalance(p *process) bool {
+	if p == w.callback || !w.broker.Expel(group, p.current().name) {
+		return false
+	}
+	w.stats.events["rebalance"]++
+	w.say("EXPEL %s", p.current().name)
+	return true
+}
+
+// restart stops a dispatcher as SIGTERM does, and starts it again when it is done.
+func (w *world) restart(p *process) bool {
+	if p == w.callback {
+		return false
+	}
+	inc := p.current()
+	w.stats.events["restart"]++
+	w.say("STOP %s", inc.name)
+	p.stopping = true
+	inc.cancel()
+	w.later(30*time.Second, fmt.Sprintf("start %s again", p.name), func() {
+		// A pod's grace is over: what still runs is killed.
+		w.gate.kill(inc)
+		inc.cut()
+		w.silence(inc)
+		p.stopping = false
+		w.start(p)
+	})
+	return true
+}

@@ -1,0 +1,343 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+
+	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency"
+	"paydispatch/internal/idempotency/memstore"
+	"paydispatch/internal/stream"
+	"paydispatch/internal/stream/memstream"
+	"paydispatch/internal/vendors"
+)
+
+// errFault is what our own parts answer when a fault strikes.
+var errFault = errors.New("simulated fault")
+
+type nameKey struct{}
+
+// named puts a stable name on everything that is done under ctx.
+func named(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, nameKey{}, name)
+}
+
+func nameOf(ctx context.Context) string {
+	name, _ := ctx.Value(nameKey{}).(string)
+	return name
+}
+
+// gatedStore is one process' way to the record store.
+type gatedStore struct {
+	w     *world
+	owner *incarnation
+	view  *memstore.Store
+}
+
+var _ idempotency.Store = (*gatedStore)(nil)
+
+func (s *gatedStore) Expect(key string) idempotency.Record { return s.view.Expect(key) }
+
+func (s *gatedStore) Load(ctx context.Context, key string) (idempotency.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	f := s.w.gate.enter(ctx, s.owner, kindLoad, nameOf(ctx)+" load "+key)
+	if f != none || ctx.Err() != nil {
+		return idempotency.Record{}, fmt.Errorf("%w: %w", idempotency.ErrUnavailable, errFault)
+	}
+	return s.view.Load(ctx, key)
+}
+
+func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
+	away := fmt.Errorf("%w: %w", idempotency.ErrUnavailable, errFault)
+	name := nameOf(ctx) + " swap " + was.Key
+	limited, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	f := s.w.gate.enter(limited, s.owner, kindSwap, name)
+	if limited.Err() != nil && f != killed {
+		return idempotency.Record{}, away
+	}
+	switch f {
+	case none:
+		return s.land(was, value)
+	case lostReply:
+		_, _ = s.land(was, value)
+	case late:
+		go func() {
+			if s.w.gate.park(s.w.lateCall(name)) == none {
+				_, _ = s.land(was, value)
+			}
+		}()
+	case stalled:
+		rec, err := s.land(was, value)
+		if s.w.gate.park(s.w.stalledCall(s.owner, name)) == killed {
+			return idempotency.Record{}, away
+		}
+		return rec, err
+	}
+	return idempotency.Record{}, away
+}
+
+// land is the moment at which the write takes effect.
+func (s *gatedStore) land(was idempotency.Record, value []byte) (idempotency.Record, error) {
+	rec, err := s.view.Swap(context.Background(), was, value)
+	if err == nil {
+		s.w.watch.stored(was.Key, value)
+	}
+	return rec, err
+}
+
+func (s *gatedStore) prepare(ctx context.Context, seenBefore bool) error {
+	if f := s.w.gate.enter(ctx, s.owner, kindPrepare, s.owner.name+" prepare"); f != none || ctx.Err() != nil {
+		return errFault
+	}
+	return s.view.Prepare(ctx, seenBefore)
+}
+
+// gatedPublisher is one process' way to append to topics.
+type gatedPublisher struct {
+	w     *world
+	owner *incarnation
+}
+
+var _ stream.Publisher = (*gatedPublisher)(nil)
+
+func (p *gatedPublisher) Publish(ctx context.Context, messages ...stream.Message) error {
+	var topics []string
+	for _, m := range messages {
+		topics = append(topics, m.Topic)
+	}
+	name := nameOf(ctx) + " publish " + strings.Join(topics, ",")
+	f := p.w.gate.enter(ctx, p.owner, kindPublish, name)
+	if ctx.Err() != nil && f != killed {
+		return ctx.Err()
+	}
+	switch f {
+	case none:
+		return p.w.land(messages)
+	case lostReply:
+		_ = p.w.land(messages)
+	case late:
+		go func() {
+			if p.w.gate.park(p.w.lateCall(name)) == none {
+				_ = p.w.land(messages)
+			}
+		}()
+	}
+	return errFault
+}
+
+// gates are the hooks into one process' consumer.
+func (w *world) gates(owner *incarnation) memstream.Gates {
+	var lost bool // commits of a member follow one another
+	kinds := map[string]kind{"fetch": kindFetch, "commit": kindCommit, "join": kindJoin}
+	return memstream.Gates{
+		Before: func(ctx context.Context, op string) error {
+			word, _, _ := strings.Cut(op, " ")
+			switch f := w.gate.enter(ctx, owner, kinds[word], owner.name+" "+op); f {
+			case none:
+				return ctx.Err() // else the broker's select would toss a coin
+			case lostReply:
+				lost = true
+			default:
+				return errFault
+			}
+			return nil
+		},
+		After: func(_ context.Context, op string) error {
+			if strings.HasPrefix(op, "commit") {
+				w.watch.committed(w.broker.Committed(group))
+			}
+			if lost {
+				lost = false
+				return errFault
+			}
+			return nil
+		},
+	}
+}
+
+// caller names the adapter's calls, so that the vendor's side of them can be told apart.
+type caller struct {
+	vendors.Vendor
+	owner *incarnation
+}
+
+func (c caller) Send(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
+	return c.Vendor.Send(c.owner.numbered(ctx, "send"), cmd)
+}
+
+func (c caller) Ask(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
+	return c.Vendor.Ask(c.owner.numbered(ctx, "ask"), cmd)
+}
+
+// dial connects one call of an incarnation with the vendor.
+func (w *world) dial(owner *incarnation) func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		f := w.gate.enter(ctx, owner, kindDial, nameOf(ctx)+" dial")
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if f != none {
+			return nil, errFault
+		}
+		ours, theirs := net.Pipe()
+		owner.keep(ours)
+		select {
+		case w.listener.conns <- namedConn{theirs, nameOf(ctx)}:
+			return ours, nil
+		case <-w.listener.done:
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+// namedConn carries the name of the call that it was dialled for: no connection is used twice.
+type namedConn struct {
+	net.Conn
+	name string
+}
+
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// vendorSide is what a request meets between the wire and the double: it may be slow or lost on both ways.
+func (w *world) vendorSide(rw http.ResponseWriter, r *http.Request) {
+	name := "vendor " + nameOf(r.Context())
+	ctx := context.Background() // a client that left does not call its request back
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	hang := func() {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	}
+	switch w.gate.enter(ctx, nil, kindReceive, name+" receive") {
+	case none:
+	case lostRequest:
+		hang()
+	default:
+		panic(http.ErrAbortHandler)
+	}
+	reply := httptest.NewRecorder()
+	w.gateway.ServeHTTP(reply, r)
+	w.watch.charged()
+	switch w.gate.enter(ctx, nil, kindReply, name+" reply") {
+	case none:
+		for k, v := range reply.Header() {
+			rw.Header()[k] = v
+		}
+		rw.WriteHeader(reply.Code)
+		_, _ = rw.Write(reply.Body.Bytes())
+	case lostReply:
+		hang()
+	case status500:
+		http.Error(rw, "upstream gone", http.StatusInternalServerError)
+	case garbage:
+		_, _ = rw.Write([]byte("<br />\n<b>Warning</b>: json_encode()"))
+	default:
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// RoundTrip brings the double's callbacks, and those of strangers, to callback-ingest.
+func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+	order, forged := w.scenario.orderOfURL(r.URL.Path)
+	if body := drainBody(r); !forged {
+		w.remember(r.URL.String(), r.Header.Get("Content-Type"), body)
+	}
+	name := fmt.Sprintf("callback %s #%d", order, w.countCallback(order))
+	if forged {
+		name += " forged"
+	}
+	switch f := w.gate.enter(r.Context(), nil, kindCallback, name); f {
+	case none:
+		res, err := w.ingest(r, name)
+		if err == nil && forged && res.StatusCode == http.StatusOK {
+			w.watch.fail("a forged callback was accepted: %s", name)
+		}
+		return res, err
+	case lostReply:
+		_, _ = w.ingest(r, name)
+	}
+	return nil, errFault
+}
+
+// ingest has the living incarnation of callback-ingest handle a request.
+func (w *world) ingest(r *http.Request, name string) (*http.Response, error) {
+	inc := w.callback.current()
+	if inc == nil || w.gate.isDead(inc) {
+		return nil, errFault
+	}
+	ctx := named(context.WithoutCancel(r.Context()), inc.name+" "+name)
+	// As net/http's server: a path below a host, and the body as it came.
+	in := httptest.NewRequestWithContext(ctx, r.Method, r.URL.RequestURI(), r.Body)
+	in.Header = r.Header
+	rec := httptest.NewRecorder()
+	inc.handler.ServeHTTP(rec, in)
+	if w.gate.isDead(inc) {
+		return nil, errFault
+	}
+	return rec.Result(), nil
+}
+
+// lateCall is what is left of a call whose caller gave up: it takes effect some time later, whoever lives then.
+func (w *world) lateCall(name string) *call {
+	until := time.Now().Add(spread(name, 500*time.Millisecond, 25*time.Second))
+	return &call{name: "late " + name, ctx: context.Background(), held: true, until: until}
+}
+
+// stalledCall is a process that stands still (SIGSTOP, a long pause) between the effect and its hearing of it.
+func (w *world) stalledCall(owner *incarnation, name string) *call {
+	until := time.Now().Add(spread(name, 8*time.Second, time.Minute))
+	w.gate.still(owner, until)
+	return &call{name: name + " stalled", owner: owner, ctx: context.Background(), deaf: true, held: true, until: until}
+}
+
+// spread draws a duration from a name: twins have no access to the scheduler's source.
+func spread(name string, low, high time.Duration) time.Duration {
+	return low + time.Duration(unit(name)*float64(high-low))
+}
+
+// unit draws a number in [0,1) from a name.
+func unit(name string) float64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return float64(mix(h.Sum64())>>11) / (1 << 53)
+}
+
+// mix spreads what FNV leaves together in the upper bits for short names (the finalizer of MurmurHash3).
+func mix(x uint64) uint64 {
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}

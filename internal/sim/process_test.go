@@ -1,0 +1,235 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"paydispatch/internal/callback"
+	"paydispatch/internal/commands"
+	"paydispatch/internal/dispatch"
+	"paydispatch/internal/idempotency"
+	"paydispatch/internal/idempotency/memstore"
+	"paydispatch/internal/operation"
+	"paydispatch/internal/stream"
+	"paydispatch/internal/stream/memstream"
+	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/catalog"
+	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/vendors/withhold"
+)
+
+// The times of a run. settle exceeds wireDelay and queryLag together, as the policy asks.
+const (
+	vendorTimeout = 6 * time.Second
+	lease         = 10 * time.Second
+	settle        = 20 * time.Second
+	wireDelay     = 8 * time.Second // the longest a request is on its way once it was written
+	queryLag      = 8 * time.Second // the longest a charge is hidden from queries
+	deadline      = 4 * time.Minute
+	maxSends      = 3
+	storeTimeout  = 3 * time.Second
+	sessionExpiry = 15 * time.Second // a member that is silent for so long is expelled
+)
+
+const (
+	group  = "dispatcher"
+	ua     = "ua_sim"
+	aesKey = "0123456789abcdef"
+	base   = "https://pay.example.com"
+)
+
+func tiers() []time.Duration {
+	return []time.Duration{2 * time.Second, 10 * time.Second, 30 * time.Second}
+}
+
+// process is a place where one incarnation after another runs.
+type process struct {
+	name  string
+	start func(*process) *incarnation
+
+	mu    sync.Mutex
+	count int
+	inc   *incarnation
+	// stopping is the scheduler's.
+	stopping bool
+}
+
+func (p *process) current() *incarnation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.inc
+}
+
+// run starts the next incarnation.
+func (p *process) run() {
+	p.mu.Lock()
+	p.count++
+	p.inc = nil
+	p.mu.Unlock()
+	inc := p.start(p)
+	p.mu.Lock()
+	p.inc = inc
+	p.mu.Unlock()
+}
+
+// incarnation is one life of a process, from its start to its end or its kill.
+type incarnation struct {
+	name string
+	// dead is guarded by the gate's lock.
+	dead   bool
+	cancel context.CancelFunc
+	done   chan struct{}
+	// stillUntil is when the latest stall of the process is over; guarded by the gate's lock.
+	stillUntil time.Time
+	// handler is set for callback-ingest.
+	handler http.Handler
+
+	mu    sync.Mutex
+	conns []net.Conn
+	calls map[string]int
+}
+
+func newIncarnation(p *process) *incarnation {
+	return &incarnation{name: fmt.Sprintf("%s.%d", p.name, p.count), done: make(chan struct{}), calls: map[string]int{}}
+}
+
+// numbered names a vendor call after its message and a count: a message may ask again while an earlier request of it
+// is still at the vendor.
+func (i *incarnation) numbered(ctx context.Context, what string) context.Context {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	name := nameOf(ctx)
+	i.calls[name]++
+	return named(ctx, fmt.Sprintf("%s %s#%d", name, what, i.calls[name]))
+}
+
+func (i *incarnation) keep(c net.Conn) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.conns = append(i.conns, c)
+}
+
+// cut closes all connections, as the end of a process does.
+func (i *incarnation) cut() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, c := range i.conns {
+		_ = c.Close()
+	}
+}
+
+func policy(owner string) commands.Policy {
+	return commands.Policy{
+		Spec: catalog.Withhold(), Owner: owner, Lease: lease, Settle: settle, Deadline: deadline, MaxSends: maxSends,
+		Tiers: tiers(),
+	}
+}
+
+// dispatcher starts one as cmd/dispatcher does, on twins.
+func (w *world) dispatcher(p *process) *incarnation {
+	inc := newIncarnation(p)
+	ctx, cancel := context.WithCancel(context.Background())
+	inc.cancel = cancel
+	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: 24 * time.Hour})}
+	store := w.mutated.store(w, gated)
+	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
+	client, err := withhold.New(withhold.Config{
+		URL:      "http://gateway.example.com/gateway",
+		Accounts: map[string]withhold.Account{"main": {UA: ua, Key: aesKey}}, DefaultAccount: "main",
+		MissingWords: []string{"订单不存在"}, MaxAmount: "50000.00",
+		NotifyURL: func(order string) string { return callback.URL(base, "withhold", w.tokens, order) },
+		HTTP:      wire.Config{Timeout: vendorTimeout, DialContext: w.dial(inc)},
+	})
+	must(err)
+	vendor := w.mutated.vendor(vendors.Vendor(caller{client, inc}))
+	driver, err := operation.New(operation.Config{
+		Store: store, Publisher: publisher, Sender: vendor, Asker: vendor,
+		Policy: policy(inc.name), Timeout: vendorTimeout, Logger: slog.New(slog.DiscardHandler),
+	})
+	must(err)
+	w.mutated.policy(&driver.Policy)
+	d := dispatch.New(dispatch.Config{
+		Routes: []dispatch.Route{{Driver: driver, Check: client.Check}}, Store: store, Publisher: publisher,
+		Validator: compiled(), Fingerprints: w.fingerprints, MaxBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler),
+	})
+	consumer := w.broker.Consumer(group, d.Topics(), memstream.ConsumerConfig{
+		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc),
+		Stream: stream.Config{
+			InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
+			RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second,
+			Jitter: func(name string, attempt int) float64 { return unit(fmt.Sprint(inc.name, name, attempt)) },
+		},
+	})
+	handler := w.mutated.handler(stream.HandlerFunc(d.Handle))
+	go func() {
+		defer close(inc.done)
+		_ = consumer.Run(ctx, stream.HandlerFunc(func(ctx context.Context, m stream.Message) error {
+			ctx, done := w.notice(named(ctx, fmt.Sprintf("%s %s/%d@%d", inc.name, m.Topic, m.Partition, m.Offset)), inc)
+			defer done()
+			return handler.Handle(ctx, m)
+		}))
+		client.Close()
+	}()
+	return inc
+}
+
+// notice hands the end of a handler's ctx on through the gate: a process that stands still does not notice it, and when
+// it goes on it may be about to send before it does.
+func (w *world) notice(ctx context.Context, inc *incarnation) (context.Context, func()) {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		w.gate.park(&call{
+			name: nameOf(ctx) + " notices the end", owner: inc, ctx: context.Background(), held: true,
+			until: w.gate.stillUntil(inc), deaf: true,
+		})
+		cancel()
+	})
+	return own, func() { stop(); cancel() }
+}
+
+// ingest starts callback-ingest as cmd/callback-ingest does, on twins.
+func (w *world) callbackIngest(p *process) *incarnation {
+	inc := newIncarnation(p)
+	inc.cancel = func() {}
+	close(inc.done)
+	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: 24 * time.Hour})}
+	var store idempotency.Store = w.mutated.store(w, gated)
+	driver, err := operation.New(operation.Config{
+		Store: store, Publisher: w.mutated.publisher(&gatedPublisher{w: w, owner: inc}), Policy: policy(inc.name),
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	must(err)
+	mux := http.NewServeMux()
+	mux.Handle(callback.Pattern("withhold"), callback.New(callback.Config{
+		Store: store, Driver: driver, Reader: callback.Tokened{Tokens: w.tokens, Decoder: decoder{}}, MaxBody: 16 << 10, Timeout: 10 * time.Second,
+		Limit: rate.NewLimiter(rate.Inf, 1), Answer: "success", Logger: slog.New(slog.DiscardHandler),
+	}))
+	inc.handler = w.mutated.callbacks(w, mux)
+	return inc
+}
+
+// decoder adapts the adapter's decoder to the shell's port, as the wiring does.
+type decoder struct{}
+
+func (decoder) Decode(_ string, body []byte) (string, commands.Reply, error) {
+	c, err := withhold.DecodeCallback(body)
+	if err != nil {
+		return "", commands.Reply{}, err
+	}
+	reply, err := c.Reply()
+	return c.BizOrderNo, reply, err
+}
+
+// must is for what only a mistake in this package can break.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,167 @@
+package sim
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"paydispatch/internal/commands"
+	double "paydispatch/internal/vendors/sim/withhold"
+)
+
+// What no record, result or header may hold.
+const (
+	person = "张三丰"
+	card   = "6222021234567890123"
+	idCard = "11010119900307123X"
+	mobile = "13800138000"
+)
+
+func personal() []string { return []string{person, card, idCard, mobile} }
+
+// order is one biz_order_no and what the vendor will do with it.
+type order struct {
+	no   string
+	plan double.Plan
+	// refusals is how many submissions meet plan.Refuse; later ones are accepted.
+	refusals int
+	// byHand is when a person at the vendor settles it, 0 for never.
+	byHand time.Duration
+}
+
+// message is one Kafka message that a producer will write.
+type message struct {
+	at    time.Duration
+	key   string // "" for none
+	value []byte
+	// valid messages pass the schema; the rest must be rejected.
+	valid                  bool
+	request, order, amount string
+}
+
+// content is what two commands of one order must share not to be in conflict.
+func (m message) content() string { return m.order + " " + m.amount }
+
+// scenario is what one seed asks of the service.
+type scenario struct {
+	orders   map[string]*order
+	messages []message
+	tokens   commands.Keyring
+}
+
+func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
+	s := &scenario{orders: map[string]*order{}, tokens: tokens}
+	n := 2 + rng.IntN(3)
+	var firsts []message
+	for i := range n {
+		o := newOrder(rng, fmt.Sprintf("B%d", i+1))
+		s.orders[o.no] = o
+		m := command(fmt.Sprintf("R%d", i+1), o.no, fmt.Sprintf("%d.50", 100+i), at(rng))
+		firsts = append(firsts, m)
+	}
+	s.messages = append(s.messages, firsts...)
+	for range 2 + rng.IntN(5) {
+		s.more(rng, firsts[rng.IntN(n)])
+	}
+	return s
+}
+
+func at(rng *rand.Rand) time.Duration { return time.Duration(rng.IntN(20_000)) * time.Millisecond }
+
+// more adds one message beside the ordinary ones.
+func (s *scenario) more(rng *rand.Rand, first message) {
+	n := len(s.messages)
+	m := first
+	m.at = min(first.at+at(rng), 40*time.Second)
+	switch rng.IntN(9) {
+	case 0, 1: // the producer wrote it twice
+	case 2: // and once without a key, so that another partition, and another process, may have it
+		m.key = ""
+	case 3, 4:
+		m = command(fmt.Sprintf("D%d", n), first.order, first.amount, m.at)
+	case 5:
+		m = command(fmt.Sprintf("C%d", n), first.order, "999.99", m.at)
+	case 6:
+		o := newOrder(rng, fmt.Sprintf("X%d", n))
+		s.orders[o.no] = o
+		m = command(first.request, o.no, "77.00", m.at)
+	case 7:
+		m = command(fmt.Sprintf("I%d", n), fmt.Sprintf("V%d", n), "12.345", m.at)
+		m.valid = false
+	case 8:
+		m = message{at: m.at, key: "junk", value: []byte(`{"requestId":"J1",`), order: "junk", request: "junk"}
+	}
+	if rng.IntN(4) == 0 && m.valid {
+		m.key = ""
+	}
+	s.messages = append(s.messages, m)
+}
+
+func command(request, orderNo, amount string, at time.Duration) message {
+	value, err := json.Marshal(map[string]string{
+		"requestId": request, "biz_order_no": orderNo, "amount": amount, "bank_card_number": card, "name": person,
+		"id_card_number": idCard, "mobile": mobile, "pay_type": "101",
+	})
+	must(err)
+	return message{at: at, key: orderNo, value: value, valid: true, request: request, order: orderNo, amount: amount}
+}
+
+func newOrder(rng *rand.Rand, no string) *order {
+	seconds := func(low, high int) time.Duration {
+		return time.Duration(low)*time.Second + time.Duration(rng.IntN((high-low)*1000))*time.Millisecond
+	}
+	o := &order{no: no}
+	p := &o.plan
+	p.NoCallback = rng.IntN(2) == 0
+	p.CallbackForm, p.CallbackTwice = rng.IntN(3) == 0, rng.IntN(4) == 0
+	p.CallbackEarly, p.Forged = rng.IntN(4) == 0, rng.IntN(3) == 0
+	p.Channel = "余额不足 " + card
+	if rng.IntN(3) == 0 {
+		p.Final = "fail"
+	}
+	if rng.IntN(3) == 0 {
+		p.QueryLag = min(seconds(0, 9), queryLag)
+	}
+	switch rng.IntN(12) {
+	case 0, 1, 2:
+		p.Pending, p.After = true, seconds(1, 60)
+	case 3:
+		p.Pending, p.Queries = true, 1+rng.IntN(3)
+	case 4:
+		p.Pending = true // until the deadline, and perhaps for ever
+		if rng.IntN(2) == 0 {
+			o.byHand = deadline + time.Minute
+		}
+	case 5:
+		p.Refuse, o.refusals = "余额校验失败 "+card, 1+rng.IntN(3)
+	case 6:
+		p.RefuseAfter = "订单号重复 " + mobile
+	}
+	return o
+}
+
+// script is the double's: the fate of the attempt-th submission.
+func (s *scenario) script(orderNo string, attempt int) double.Plan {
+	o, ok := s.orders[orderNo]
+	if !ok {
+		return double.Plan{}
+	}
+	plan := o.plan
+	if attempt > o.refusals {
+		plan.Refuse = ""
+	}
+	return plan
+}
+
+// orderOfURL reads a callback's address, and whether its token is not the order's.
+func (s *scenario) orderOfURL(path string) (orderNo string, forged bool) {
+	parts := strings.Split(path, "/")
+	raw, err := base64.RawURLEncoding.DecodeString(parts[len(parts)-2])
+	if err != nil {
+		return "?", true
+	}
+	return string(raw), !s.tokens.VerifyToken(string(raw), parts[len(parts)-1])
+}

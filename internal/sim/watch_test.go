@@ -1,0 +1,482 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"paydispatch/internal/commands"
+	"paydispatch/internal/dispatch"
+	"paydispatch/internal/stream"
+	double "paydispatch/internal/vendors/sim/withhold"
+)
+
+// watch checks the promises of design section 1 at each effect, and at the end. The first broken one stands.
+//
+//  1. The vendor accepts at most one submission of an order, and only of orders that a command named.
+//     A promise with "unless wiped" stands beside its check.
+//  2. Whenever an offset is committed, each message below it has left its answer: a result that names its request and
+//     order, a verdict or unresolved of its order, a dead letter, or a parked copy that is not committed itself. At the
+//     end every message has its answer and every valid order its verdict, or unresolved once the deadline passed.
+//  3. At the moment of "succeeded" the ledger has moved for the order; at "failed", and at the end, it has not and cannot.
+//  4. All verdicts of an order have one id and one type, and each is byte for byte a result that the store held before it
+//     was published; between two wipes the store holds only one for an order.
+//  5. A call on behalf of a forged callback never reaches store or publisher, and is not answered with 200.
+//  6. Committed offsets never go back (see 2 for what precedes them).
+//  7. A record in a final phase keeps verdict and result for as long as the store remembers it.
+//  8. Card, identity and phone number and name are in no record, result, or header of a parked or dead message.
+type watch struct {
+	gateway *double.Gateway
+	started time.Time
+
+	mu        sync.Mutex
+	violation string
+	messages  []message
+	commands  []stream.Message // of the command topic, as the broker holds them
+	results   []event
+	parked    map[string][]stream.Message // by delay topic; their offsets are their indices
+	dead      []stream.Message
+	offsets   map[string]map[int]int64
+	records   map[string][]byte
+	settled   map[string][]settlement
+	wipes     int
+}
+
+// event is one published result.
+type event struct {
+	id, kind, subject string
+	at                time.Time
+	data              map[string]string
+	bytes             []byte
+}
+
+func (e event) verdict() bool {
+	return e.kind == commands.KindSucceeded || e.kind == commands.KindFailed
+}
+
+// ends reports whether the operation got its last word, or a person is called.
+func (e event) ends() bool { return e.verdict() || e.kind == commands.KindUnresolved }
+
+// settlement is a result that the store held, and how often it had been wiped before.
+type settlement struct {
+	era    int
+	result commands.Result
+}
+
+func newWatch() *watch {
+	return &watch{
+		started: time.Now(), parked: map[string][]stream.Message{}, records: map[string][]byte{},
+		settled: map[string][]settlement{},
+	}
+}
+
+// fail notes the first broken promise.
+func (w *watch) fail(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken(format, args...)
+}
+
+// broken needs the lock.
+func (w *watch) broken(format string, args ...any) {
+	if w.violation == "" {
+		w.violation = fmt.Sprintf(format, args...)
+	}
+}
+
+func (w *watch) failed() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.violation
+}
+
+// charged looks at the vendor's ledger (promise 1).
+func (w *watch) charged() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	count := map[string]int{}
+	for _, e := range w.gateway.Ledger() {
+		if count[e.Order]++; count[e.Order] > 1 {
+			w.broken("1: the vendor accepted two submissions of order %s", e.Order)
+		}
+		if !slices.ContainsFunc(w.messages, func(m message) bool { return m.valid && m.order == e.Order }) {
+			w.broken("1: the vendor accepted order %s, which no command names", e.Order)
+		}
+	}
+}
+
+// wiped: the store forgets everything.
+func (w *watch) wiped() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wipes++
+	clear(w.records)
+}
+
+// stored sees each write that took effect (promises 4, 7, 8).
+func (w *watch) stored(key string, value []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.discreet("record "+key, value)
+	before := w.records[key]
+	w.records[key] = bytes.Clone(value)
+	if !strings.HasPrefix(key, "o:") {
+		return
+	}
+	next, err := commands.DecodeState(value)
+	if err != nil {
+		w.broken("7: record %s cannot be read: %v", key, err)
+		return
+	}
+	if before != nil {
+		w.kept(key, before, next)
+	}
+	if next.Phase.Final() {
+		w.settle(next)
+	}
+}
+
+// kept holds a record against the one that stood before.
+func (w *watch) kept(key string, value []byte, next commands.State) {
+	before, err := commands.DecodeState(value)
+	if err != nil || !before.Phase.Final() {
+		return
+	}
+	if next.Verdict != before.Verdict || next.Phase < before.Phase || !same(*next.Result, *before.Result) {
+		w.broken("7: record %s moved from %s (%s) to %s (%s)", key, before.Phase, before.Verdict, next.Phase, next.Verdict)
+	}
+}
+
+func (w *watch) settle(s commands.State) {
+	known := w.settled[string(s.Key)]
+	for _, k := range known {
+		if k.era == w.wipes {
+			if !same(k.result, *s.Result) {
+				w.broken("4: the store held two results of order %s without being wiped", s.Key)
+			}
+			return
+		}
+	}
+	w.settled[string(s.Key)] = append(known, settlement{w.wipes, *s.Result})
+}
+
+func same(a, b commands.Result) bool {
+	return a.ID == b.ID && a.Type == b.Type && a.Time.Equal(b.Time) && bytes.Equal(a.Data, b.Data)
+}
+
+// published sees each message that took effect, in the order of its topic.
+func (w *watch) published(m stream.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range m.Headers {
+		w.discreet("header "+h.Key+" in "+m.Topic, h.Value)
+	}
+	switch {
+	case m.Topic == resultTopic:
+		w.discreet("result", m.Key)
+		w.discreet("result", m.Value)
+		w.result(m)
+	case m.Topic == deadTopic:
+		w.dead = append(w.dead, m)
+	case strings.HasPrefix(m.Topic, commandTopic+".delay."):
+		m.Offset = int64(len(w.parked[m.Topic]))
+		w.parked[m.Topic] = append(w.parked[m.Topic], m)
+	}
+}
+
+func (w *watch) discreet(where string, value []byte) {
+	for _, secret := range personal() {
+		if bytes.Contains(value, []byte(secret)) {
+			w.broken("8: %s holds personal data", where)
+		}
+	}
+}
+
+func (w *watch) result(m stream.Message) {
+	header := func(name string) string { v, _ := m.Header(name); return string(v) }
+	e := event{id: header("ce_id"), kind: commands.Result{Type: header("ce_type")}.Kind(), subject: header("ce_subject"), bytes: m.Value}
+	var err error
+	if e.at, err = time.Parse(time.RFC3339Nano, header("ce_time")); err != nil || json.Unmarshal(m.Value, &e.data) != nil {
+		w.broken("4: a result cannot be read")
+		return
+	}
+	w.results = append(w.results, e)
+	switch e.kind {
+	case commands.KindSucceeded, commands.KindFailed:
+		w.verdict(e, header("ce_type"))
+	case commands.KindUnresolved:
+		if e.at.Before(w.firstOf(e.subject).Add(deadline)) {
+			w.broken("2: order %s is called unresolved before its deadline", e.subject)
+		}
+	case commands.KindConflict:
+		w.broken("3: the vendor never contradicts itself, yet a conflict of order %s was published", e.subject)
+	case commands.KindPending, commands.KindDuplicate, commands.KindRejected:
+	default:
+		w.broken("4: result of unknown type %q", header("ce_type"))
+	}
+}
+
+// verdict checks promises 3 and 4.
+func (w *watch) verdict(e event, ceType string) {
+	ledger := w.gateway.Order(e.subject)
+	if e.kind == commands.KindSucceeded && ledger.Moved == 0 {
+		w.broken("3: order %s is called succeeded and no money moved", e.subject)
+	}
+	if e.kind == commands.KindFailed && ledger.Accepted > 0 && ledger.Status != "fail" {
+		w.broken("3: order %s is called failed and the vendor has it as %s", e.subject, ledger.Status)
+	}
+	for _, other := range w.results {
+		if other.verdict() && other.subject == e.subject && (other.id != e.id || other.kind != e.kind && !w.refusedBefore(e.subject)) {
+			w.broken("4: order %s has two verdicts: %s %s and %s %s", e.subject, other.kind, other.id, e.kind, e.id)
+		}
+	}
+	if e.kind == commands.KindSucceeded && !w.contested(e.subject) && e.data["amount"] != ledger.Amount {
+		w.broken("3: order %s is announced with amount %s, the vendor took %s", e.subject, e.data["amount"], ledger.Amount)
+	}
+	announced := commands.Result{ID: e.id, Type: ceType, Time: e.at, Data: e.bytes}
+	for _, s := range w.settled[e.subject] {
+		if same(s.result, announced) {
+			return
+		}
+	}
+	w.broken("4: the verdict of order %s was published and no such result was stored before", e.subject)
+}
+
+// refusedBefore: the vendor refused the order, which was announced as failed, and then the store forgot that. A later
+// message of the order is new to everyone then, the vendor included, and may be executed.
+func (w *watch) refusedBefore(orderNo string) bool {
+	return slices.ContainsFunc(w.settled[orderNo], func(s settlement) bool {
+		return s.era < w.wipes && s.result.Kind() == commands.KindFailed && bytes.Contains(s.result.Data, []byte(`"code":"-1"`))
+	})
+}
+
+// contested: the store forgot which of two contents of an order came first, so the second may speak for it.
+func (w *watch) contested(orderNo string) bool {
+	contents := map[string]bool{}
+	for _, m := range w.messages {
+		if m.valid && m.order == orderNo {
+			contents[m.content()] = true
+		}
+	}
+	return w.wipes > 0 && len(contents) > 1
+}
+
+func (w *watch) firstOf(orderNo string) time.Time {
+	first := time.Time{}
+	for _, m := range w.messages {
+		if t := w.started.Add(m.at); m.order == orderNo && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// committed sees the group's offsets after each commit (promises 2, 6).
+func (w *watch) committed(offsets map[string]map[int]int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.offsets
+	w.offsets = offsets
+	for topic, partitions := range offsets {
+		for p, next := range partitions {
+			from := before[topic][p]
+			if next < from {
+				w.broken("6: the committed offset of %s/%d went back from %d to %d", topic, p, from, next)
+			}
+			for o := from; o < next; o++ {
+				if m, ok := w.at(topic, p, o); ok && !w.answered(m, true) {
+					w.broken("2: %s/%d@%d was committed and nothing came of it", topic, p, o)
+				}
+			}
+		}
+	}
+}
+
+func (w *watch) at(topic string, partition int, offset int64) (stream.Message, bool) {
+	if topic != commandTopic {
+		all := w.parked[topic]
+		if offset >= int64(len(all)) {
+			return stream.Message{}, false
+		}
+		return all[offset], true
+	}
+	for _, m := range w.commands {
+		if m.Partition == partition && m.Offset == offset {
+			return m, true
+		}
+	}
+	return stream.Message{}, false
+}
+
+// answered reports whether something stands for a message, if under way also a copy that is still to be handled.
+func (w *watch) answered(m stream.Message, underway bool) bool {
+	what := w.meant(m.Value)
+	origin := fmt.Sprintf("%s/%d/%d", m.Topic, m.Partition, m.Offset)
+	for _, d := range w.dead {
+		if o, _ := d.Header(dispatch.HeaderOrigin); string(o) == origin {
+			return true
+		}
+		// After a loss one message of a content may speak for all of them.
+		if w.wipes > 0 && disputes(d) && w.meant(d.Value).content() == what.content() {
+			return true
+		}
+	}
+	for _, e := range w.results {
+		if e.data["requestId"] == what.request && e.subject == what.order && e.kind != commands.KindPending {
+			return true
+		}
+		// A verdict speaks for all of its content; for a parked copy, whose record may have come to speak for another
+		// content, for all of its order.
+		if e.ends() && e.subject == what.order && (m.Topic != commandTopic || w.contentOf(e) == what.content()) {
+			return true
+		}
+	}
+	return underway && w.copied(m, what)
+}
+
+// copied reports whether a parked copy that is not committed speaks for the order.
+func (w *watch) copied(m stream.Message, what message) bool {
+	for topic, all := range w.parked {
+		for _, c := range all[min(w.offsets[topic][0], int64(len(all))):] {
+			if other := w.meant(c.Value); other.order == what.order && (m.Topic != commandTopic || other.content() == what.content()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// meant finds what a producer meant with a value.
+func (w *watch) meant(value []byte) message {
+	for _, m := range w.messages {
+		if bytes.Equal(m.value, value) {
+			return m
+		}
+	}
+	w.broken("2: a message that nobody wrote is in the topics")
+	return message{}
+}
+
+func (w *watch) contentOf(e event) string { return e.subject + " " + e.data["amount"] }
+
+// backlog reports whether anything is written that is not committed.
+func (w *watch) backlog() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.commands {
+		if w.offsets[commandTopic][m.Partition] <= m.Offset {
+			return true
+		}
+	}
+	for topic, all := range w.parked {
+		if w.offsets[topic][0] < int64(len(all)) {
+			return true
+		}
+	}
+	return false
+}
+
+// end checks what must hold once faults have stopped and everything was handled.
+func (w *watch) end() {
+	w.charged()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if complaints := w.gateway.Complaints(); len(complaints) > 0 {
+		w.broken("the vendor complains: %s", complaints[0])
+	}
+	if len(w.commands) != len(w.messages) {
+		w.broken("%d messages were to be written, %d were", len(w.messages), len(w.commands))
+	}
+	for _, m := range w.commands {
+		if !w.answered(m, false) {
+			w.broken("2: nothing ever came of %s/%d@%d", m.Topic, m.Partition, m.Offset)
+		}
+	}
+	for _, m := range w.messages {
+		if m.valid {
+			w.concluded(m.order)
+		}
+	}
+	for _, d := range w.dead {
+		w.deserved(d)
+	}
+	w.guarded()
+}
+
+// concluded checks the end of one order against the ledger.
+func (w *watch) concluded(orderNo string) {
+	ledger := w.gateway.Order(orderNo)
+	ended, moved, failed := false, false, false
+	for _, e := range w.results {
+		if e.subject == orderNo {
+			ended = ended || e.ends()
+			moved = moved || e.kind == commands.KindSucceeded
+			failed = failed || e.kind == commands.KindFailed
+		}
+	}
+	switch {
+	case ledger.Accepted > 0 && !ended && !w.disputed(orderNo):
+		w.broken("2: the vendor has order %s and it has neither verdict nor unresolved", orderNo)
+	case failed && ledger.Accepted > 0 && ledger.Status != "fail" && !w.refusedBefore(orderNo):
+		w.broken("3: order %s was called failed and the vendor has it as %s", orderNo, ledger.Status)
+	case moved && ledger.Moved != 1:
+		w.broken("3: order %s was called succeeded and money moved %d times", orderNo, ledger.Moved)
+	}
+}
+
+// disputed: the store forgot that this order came first, and another content has its requestId or its number now. Whether
+// it was executed is then nobody's knowledge: it lies in the dead-letter topic for a person.
+func (w *watch) disputed(orderNo string) bool {
+	return w.wipes > 0 && slices.ContainsFunc(w.dead, func(d stream.Message) bool {
+		return disputes(d) && w.meant(d.Value).order == orderNo
+	})
+}
+
+// disputes reports whether a dead letter says that nobody knows whether it was executed.
+func disputes(d stream.Message) bool {
+	detail, _ := d.Header(dispatch.HeaderError)
+	return bytes.Contains(detail, []byte("ask the vendor"))
+}
+
+// deserved: only messages that were invalid or contradict another one may lie in the dead-letter topic.
+func (w *watch) deserved(d stream.Message) {
+	header, _ := d.Header(dispatch.HeaderReason)
+	what := w.meant(d.Value)
+	rivals := func(shares func(message) bool) bool {
+		return slices.ContainsFunc(w.messages, func(m message) bool { return m.valid && shares(m) && m.content() != what.content() })
+	}
+	ok := false
+	switch string(header) {
+	case "invalid":
+		ok = !what.valid
+	case "request_reused":
+		ok = what.valid && rivals(func(m message) bool { return m.request == what.request })
+	case "order_reused":
+		ok = what.valid && rivals(func(m message) bool { return m.order == what.order })
+	}
+	if !ok {
+		w.broken("2: a message of order %s is in the dead-letter topic for %q", what.order, header)
+	}
+}
+
+// guarded: two orders do not get their verdicts under one requestId, unless the store forgot the first.
+func (w *watch) guarded() {
+	if w.wipes > 0 {
+		return
+	}
+	executed := map[string]string{}
+	for _, e := range w.results {
+		if !e.verdict() {
+			continue
+		}
+		request := e.data["requestId"]
+		if other, ok := executed[request]; ok && other != e.subject {
+			w.broken("1: request %s was executed for the orders %s and %s", request, other, e.subject)
+		}
+		executed[request] = e.subject
+	}
+}

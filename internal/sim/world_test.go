@@ -1,0 +1,425 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"paydispatch/internal/callback"
+	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency/memstore"
+	"paydispatch/internal/operation"
+	"paydispatch/internal/stream"
+	"paydispatch/internal/stream/memstream"
+	double "paydispatch/internal/vendors/sim/withhold"
+	"paydispatch/schemas"
+)
+
+const (
+	commandTopic = "withhold.request"
+	resultTopic  = "withhold.result"
+	deadTopic    = "withhold.request.dlq"
+)
+
+const (
+	// maxSteps and maxTime are far beyond what a run needs: reaching them means that it never settles.
+	maxSteps = 20_000
+	maxTime  = time.Hour
+	// grace lets late callbacks and their retries come after everything was handled.
+	grace = 100 * time.Second
+	// faultsEnd is when faults stop even if some are left.
+	faultsEnd = 2 * time.Minute
+)
+
+// compiled are the schemas: they are the same for all runs and take long to compile.
+var compiled = sync.OnceValue(func() *schemas.Set {
+	set, err := schemas.Load()
+	must(err)
+	return set
+})
+
+// world is one run.
+type world struct {
+	rng      *rand.Rand
+	trace    strings.Builder
+	gate     *gate
+	watch    *watch
+	scenario *scenario
+	mutated  mutation
+
+	fingerprints, tokens commands.Keyring
+	records              *memstore.Server
+	broker               *memstream.Broker
+	gateway              *double.Gateway
+	listener             *pipeListener
+
+	dispatchers []*process
+	callback    *process
+	incs        []*incarnation
+
+	agenda []task
+	faults faults
+	stats  stats
+
+	mu        sync.Mutex
+	callbacks map[string]int
+	heard     []heard
+}
+
+// task is what the scheduler itself does at a time.
+type task struct {
+	at   time.Time
+	name string
+	do   func()
+}
+
+// heard is a callback that the vendor sent, for replaying.
+type heard struct{ url, kind, body string }
+
+// stats are what a run adds to the summary.
+type stats struct {
+	steps  int
+	struck map[fault]int
+	events map[string]int
+}
+
+// outcome is how a run ended.
+type outcome struct {
+	seed      uint64
+	violation string
+	trace     string
+	stats     stats
+}
+
+// run plays one seed in a bubble of its own.
+func run(t *testing.T, seed uint64, m mutation) outcome {
+	out := outcome{seed: seed}
+	synctest.Test(t, func(*testing.T) {
+		w := newWorld(seed, m)
+		w.play()
+		out.violation, out.trace, out.stats = w.watch.failed(), w.trace.String(), w.stats
+		w.shutdown()
+	})
+	return out
+}
+
+func newWorld(seed uint64, m mutation) *world {
+	rng := rand.New(rand.NewPCG(seed, 20))
+	w := &world{
+		rng: rng, gate: newGate(), watch: newWatch(), mutated: m.complete(),
+		records: memstore.NewServer(4), broker: memstream.NewBroker(),
+		listener:  &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})},
+		callbacks: map[string]int{}, stats: stats{struck: map[fault]int{}, events: map[string]int{}},
+	}
+	var err error
+	w.fingerprints, err = commands.NewKeyring([]byte("fingerprints of sim"))
+	must(err)
+	w.tokens, err = commands.NewKeyring([]byte("tokens of sim......"))
+	must(err)
+	w.scenario = newScenario(rng, w.tokens)
+	w.faults = newFaults(rng)
+	w.topics()
+	w.vendor()
+	for i := range 2 + rng.IntN(2) {
+		w.dispatchers = append(w.dispatchers, &process{name: fmt.Sprintf("d%d", i+1), start: w.dispatcher})
+	}
+	w.callback = &process{name: "c1", start: w.callbackIngest}
+	for i, p := range append(slices.Clone(w.dispatchers), w.callback) {
+		w.later(time.Duration(i*rng.IntN(3))*time.Second, "start "+p.name, func() { w.start(p) })
+	}
+	w.watch.messages = w.scenario.messages
+	for i, m := range w.scenario.messages {
+		w.later(m.at, fmt.Sprintf("write #%d %s for %s", i+1, m.request, m.order), func() { w.write(m) })
+	}
+	for _, m := range w.scenario.messages {
+		if o := w.scenario.orders[m.order]; o != nil && o.byHand > 0 {
+			w.later(o.byHand, "settle "+o.no+" by hand", func() { _ = w.gateway.Settle(o.no, "success") })
+			o.byHand = 0
+		}
+	}
+	return w
+}
+
+func (w *world) topics() {
+	w.broker.CreateTopic(commandTopic, 2)
+	w.broker.CreateTopic(resultTopic, 1)
+	w.broker.CreateTopic(deadTopic, 1)
+	for _, name := range operation.DelayTopics(commandTopic, tiers()) {
+		w.broker.CreateTopic(name, 1)
+	}
+}
+
+func (w *world) vendor() {
+	w.gateway = double.New(double.Config{
+		Accounts: map[string]string{ua: aesKey}, Script: w.scenario.script,
+		Callbacks: &http.Client{Transport: w},
+		Gate: func(ctx context.Context, op string) double.Verdict {
+			if !strings.HasPrefix(op, "single-") && w.gate.enter(ctx, nil, kindPlain, "vendor "+op) != none {
+				return double.Drop
+			}
+			return double.Proceed
+		},
+	})
+	w.watch.gateway = w.gateway
+	server := &http.Server{
+		Handler: http.HandlerFunc(w.vendorSide), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Hour,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return named(ctx, c.(namedConn).name) },
+	}
+	// A connection for each call, so that the vendor's side of a call can be named.
+	server.SetKeepAlivesEnabled(false)
+	go func() { _ = server.Serve(w.listener) }()
+}
+
+func (w *world) later(d time.Duration, name string, do func()) {
+	w.agenda = append(w.agenda, task{time.Now().Add(d), name, do})
+}
+
+func (w *world) say(format string, args ...any) {
+	fmt.Fprintf(&w.trace, "%9.3f ", time.Since(w.watch.started).Seconds())
+	fmt.Fprintf(&w.trace, format, args...)
+	w.trace.WriteByte('\n')
+}
+
+// play schedules until everything is handled, a promise is broken, or it takes far too long.
+func (w *world) play() {
+	idle := time.Time{}
+	for {
+		synctest.Wait()
+		if w.watch.failed() != "" {
+			break
+		}
+		if w.stats.steps > maxSteps || time.Since(w.watch.started) > maxTime {
+			w.watch.fail("2: the run does not settle")
+			break
+		}
+		if w.misfortune() {
+			w.stats.steps++
+			continue
+		}
+		calls, tasks := w.gate.free(time.Now()), w.due()
+		if n := len(calls) + len(tasks); n > 0 {
+			idle = time.Time{}
+			w.stats.steps++
+			w.step(calls, tasks, w.rng.IntN(n))
+			continue
+		}
+		switch {
+		case len(w.agenda) > 0 || w.watch.backlog():
+			idle = time.Time{}
+		case idle.IsZero():
+			idle = time.Now()
+		case time.Since(idle) >= grace:
+			w.watch.end()
+			if w.watch.failed() == "" {
+				return
+			}
+			continue
+		}
+		w.pass(idle)
+	}
+	w.say("BROKEN %s", w.watch.failed())
+}
+
+// step lets one call or task go on.
+func (w *world) step(calls []*call, tasks []task, i int) {
+	if i >= len(calls) {
+		t := tasks[i-len(calls)]
+		w.agenda = slices.DeleteFunc(w.agenda, func(a task) bool { return a.at.Equal(t.at) && a.name == t.name })
+		w.say("%s", t.name)
+		t.do()
+		return
+	}
+	c := calls[i]
+	for _, other := range calls[min(i+1, len(calls)):] {
+		if other.name == c.name {
+			w.watch.fail("two calls have the name %q", c.name)
+		}
+	}
+	if strings.Contains(c.name, "forged") && (c.kind == kindLoad || c.kind == kindSwap || c.kind == kindPublish) {
+		w.watch.fail("5: %s", c.name)
+	}
+	f := w.faults.strike(w.rng, c)
+	if f != none {
+		w.stats.struck[f]++
+		w.say("%s: %s", c.name, strings.ToUpper(string(f)))
+	} else {
+		w.say("%s", c.name)
+	}
+	if f == slow {
+		w.gate.hold(c, time.Now().Add(w.faults.delay(w.rng, c)))
+		return
+	}
+	if f == stalled && c.owner != nil {
+		w.silence(c.owner)
+	}
+	w.gate.release(c, f)
+}
+
+// due lists the tasks whose time has come.
+func (w *world) due() []task {
+	var due []task
+	for _, t := range w.agenda {
+		if !time.Now().Before(t.at) {
+			due = append(due, t)
+		}
+	}
+	slices.SortStableFunc(due, func(a, b task) int { return strings.Compare(a.name, b.name) })
+	return due
+}
+
+// pass lets time go on until something arrives or is due.
+func (w *world) pass(idle time.Time) {
+	select {
+	case <-w.gate.arrived: // an old token: nothing that arrived is free
+	default:
+	}
+	until := time.Now().Add(10 * time.Minute)
+	if !idle.IsZero() {
+		until = idle.Add(grace)
+	}
+	for _, t := range w.agenda {
+		if t.at.Before(until) {
+			until = t.at
+		}
+	}
+	timer := time.NewTimer(time.Until(w.gate.next(until)))
+	defer timer.Stop()
+	select {
+	case <-w.gate.arrived:
+	case <-timer.C:
+	}
+}
+
+func (w *world) start(p *process) {
+	p.run()
+	w.incs = append(w.incs, p.current())
+}
+
+// write is a producer's.
+func (w *world) write(m message) {
+	out := stream.Message{Topic: commandTopic, Value: m.value}
+	if m.key != "" {
+		out.Key = []byte(m.key)
+	}
+	must(w.broker.Publisher(memstream.Gates{}).Publish(context.Background(), out))
+	all := w.broker.Messages(commandTopic)
+	w.watch.mu.Lock()
+	defer w.watch.mu.Unlock()
+	w.watch.commands = all
+}
+
+// land is the moment at which messages of ours take effect.
+func (w *world) land(messages []stream.Message) error {
+	if err := w.broker.Publisher(memstream.Gates{}).Publish(context.Background(), messages...); err != nil {
+		return err
+	}
+	for _, m := range messages {
+		w.watch.published(m)
+	}
+	return nil
+}
+
+func (w *world) countCallback(order string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.callbacks[order]++
+	return w.callbacks[order]
+}
+
+func (w *world) remember(url, kind, body string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.heard = append(w.heard, heard{url, kind, body})
+}
+
+// stranger posts a callback to callback-ingest that the vendor did not send now.
+func (w *world) stranger(url, kind, body string) {
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	must(err)
+	req.Header.Set("Content-Type", kind)
+	go func() {
+		if res, err := w.RoundTrip(req); err == nil {
+			_ = res.Body.Close()
+		}
+	}()
+}
+
+// forge makes what someone who knows the document, and one order's token, could send about another order.
+func (w *world) forge() {
+	orders := w.orderNos()
+	victim, status := orders[w.rng.IntN(len(orders))], []string{"success", "fail"}[w.rng.IntN(2)]
+	url := callback.URL(base, "withhold", w.tokens, orders[w.rng.IntN(len(orders))])
+	if url == callback.URL(base, "withhold", w.tokens, victim) || w.rng.IntN(2) == 0 {
+		url = callback.URL(base, "withhold", w.strangers(), victim)
+	}
+	unsigned := fmt.Sprintf(`{"biz_order_no":%q,"channel_response":"","order_type":"single_withhold","pay_order_no":"P%s-1",`+
+		`"pay_status":%q,"pay_time":"2024-01-01 12:00:00","pay_type":"101"`, victim, victim, status)
+	sum := md5.Sum([]byte(unsigned + "}"))
+	w.say("a stranger calls back about %s: %s", victim, status)
+	w.stranger(url, "application/json", unsigned+`,"sign":"`+hex.EncodeToString(sum[:])+`"}`)
+}
+
+func (w *world) strangers() commands.Keyring {
+	ring, err := commands.NewKeyring([]byte("what a stranger would guess"))
+	must(err)
+	return ring
+}
+
+func (w *world) orderNos() []string {
+	var all []string
+	for _, m := range w.scenario.messages {
+		if w.scenario.orders[m.order] != nil && !slices.Contains(all, m.order) {
+			all = append(all, m.order)
+		}
+	}
+	return all
+}
+
+// replay sends a callback of the vendor once more, much later perhaps.
+func (w *world) replay() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.heard) == 0 {
+		return false
+	}
+	h := w.heard[w.rng.IntN(len(w.heard))]
+	w.say("an old callback comes again")
+	go w.stranger(h.url, h.kind, h.body)
+	return true
+}
+
+// shutdown ends the run: nothing may be left in the bubble.
+func (w *world) shutdown() {
+	for _, inc := range w.incs {
+		w.gate.kill(inc)
+		inc.cancel()
+		inc.cut()
+	}
+	w.gate.close()
+	w.gateway.Close()
+	_ = w.listener.Close()
+	for _, inc := range w.incs {
+		<-inc.done
+	}
+}
+
+// drainBody reads a request's body and puts it back.
+func drainBody(r *http.Request) string {
+	body, err := io.ReadAll(r.Body)
+	must(err)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return string(body)
+}

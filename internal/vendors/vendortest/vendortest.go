@@ -30,10 +30,12 @@ type Double interface {
 	Moves(order string) int
 }
 
-// Harness says how to drive one adapter. All fields but ReadOnly and Statuses are required.
+// Harness says how to drive one adapter. All fields but ReadOnly, SendOnly and Statuses are required.
 type Harness struct {
 	// ReadOnly: the adapter only asks. Its Send is never called, and no money can move.
 	ReadOnly bool
+	// SendOnly: the adapter cannot be asked. Its Ask is never called, so nobody can say afterwards what happened.
+	SendOnly bool
 	// New returns the adapter, talking to the vendor at url. It must pass calls on unchanged.
 	New func(t testing.TB, url string, calls wire.Config) vendors.Vendor
 	// Double returns a fresh double that accepts every valid submission and settles it with success at once, or that
@@ -79,7 +81,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("a stale connection is unknown", h.stale)
 	t.Run("timeouts after the write began are unknown", h.timeouts)
 	t.Run("cancelling returns", h.cancelling)
-	if !h.ReadOnly {
+	if !h.ReadOnly && !h.SendOnly {
 		t.Run("asking tells the truth", h.truth)
 	}
 	t.Run("texts are scrubbed", h.scrubbed)
@@ -96,16 +98,19 @@ func (c call) do(v vendors.Vendor, t *testing.T, cmd commands.Command) (commands
 	return c.with(v, t.Context(), cmd)
 }
 
-// calls are the methods that the adapter has; the last one asks.
+// calls are the methods that the adapter has.
 func (h Harness) calls() []call {
-	ask := call{"ask", vendors.Vendor.Ask}
-	if h.ReadOnly {
+	send, ask := call{"send", vendors.Vendor.Send}, call{"ask", vendors.Vendor.Ask}
+	switch {
+	case h.ReadOnly:
 		return []call{ask}
+	case h.SendOnly:
+		return []call{send}
 	}
-	return []call{{"send", vendors.Vendor.Send}, ask}
+	return []call{send, ask}
 }
 
-// call is the method that answers an Exchange.
+// call is the method that an Exchange answers, or the only one.
 func (h Harness) call(ask bool) call {
 	all := h.calls()
 	if ask {

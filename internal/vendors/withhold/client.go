@@ -17,8 +17,10 @@ import (
 
 // Client speaks to the gateway. It is safe for concurrent use and implements vendors.Vendor.
 type Client struct {
-	url       string
-	merchants map[string]merchant
+	url string
+	// merchants are behind pointers: where fmt prints a client that stands in somebody's unexported field it cannot call
+	// Format, and follows one pointer at most.
+	merchants map[string]*merchant
 	fallback  string
 	missing   wordings
 	max       Amount
@@ -50,14 +52,14 @@ func New(c Config) (*Client, error) {
 	}
 	out := &Client{
 		url: c.URL, fallback: c.DefaultAccount, missing: missing, max: limit, notify: c.NotifyURL, http: caller,
-		merchants: make(map[string]merchant, len(c.Accounts)),
+		merchants: make(map[string]*merchant, len(c.Accounts)),
 	}
 	for name, account := range c.Accounts {
 		box, err := NewCipher(c.Cipher, account.Key)
 		if err != nil {
 			return nil, err
 		}
-		out.merchants[name] = merchant{ua: account.UA, key: string(account.Key), cipher: box}
+		out.merchants[name] = &merchant{ua: account.UA, key: string(account.Key), cipher: box}
 	}
 	return out, nil
 }
@@ -83,21 +85,12 @@ func (c *Client) decode(cmd commands.Command) (Order, merchant, error) {
 	if o.Amount > c.max {
 		errs = append(errs, fmt.Errorf("amount: must be at most %s", c.max))
 	}
-	m, err := c.merchant(o.Account)
-	if err != nil {
-		errs = append(errs, err)
-	}
 	// The caller took these from the same body; a difference would ask about another order than was sent.
 	if string(cmd.Key) != o.BizOrderNo {
 		errs = append(errs, errors.New("biz_order_no: differs from the operation key"))
 	}
-	if string(cmd.RequestID) != o.RequestID {
-		errs = append(errs, errors.New("requestId: differs from the command's"))
-	}
-	if cmd.Account != o.Account {
-		errs = append(errs, errors.New("account: differs from the command's"))
-	}
-	return o, m, errors.Join(errs...)
+	m, err := c.match(cmd, o.RequestID, o.Account)
+	return o, m, errors.Join(append(errs, err)...)
 }
 
 func (c *Client) merchant(account string) (merchant, error) {
@@ -108,7 +101,7 @@ func (c *Client) merchant(account string) (merchant, error) {
 	if !ok {
 		return merchant{}, errors.New("account: is not one of the configured accounts")
 	}
-	return m, nil
+	return *m, nil
 }
 
 // Send submits the order by single-withhold.
@@ -118,7 +111,7 @@ func (c *Client) merchant(account string) (merchant, error) {
 func (c *Client) Send(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
 	order, m, err := c.decode(cmd)
 	if err != nil {
-		return commands.Reply{}, &vendors.Error{Class: commands.ClassPermanent, Code: CodeInvalid, Err: err}
+		return commands.Reply{}, invalid(err)
 	}
 	body, err := m.seal(methodSend, order.params(c.notifyURL(cmd.Key)), order.RequestID, time.Now())
 	if err != nil {
@@ -154,7 +147,7 @@ func (c *Client) Ask(ctx context.Context, cmd commands.Command) (commands.Reply,
 
 // call posts one envelope and reads the answer.
 func (c *Client) call(ctx context.Context, body []byte, kind wire.Kind) (answer, error) {
-	req, err := http.NewRequest(http.MethodPost, c.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, notBuilt(errors.New("the URL is not usable"))
 	}

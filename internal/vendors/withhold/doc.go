@@ -1,5 +1,5 @@
 // Package withhold is the adapter of the withhold (代扣) gateway: single-withhold submits a debit, single-order-query
-// asks about it, and the gateway's callbacks are decoded.
+// asks about it, pre-tied-card and confirm-tied-card tie a card in two steps, and the gateway's callbacks are decoded.
 //
 // It refuses to guess: a reply that does not name our order, an unknown pay_status and any HTTP status but 200 are
 // Unknown, and a refusal is never taken for a failure. It refuses to retry and keeps no state. The callback's sign has

@@ -180,7 +180,9 @@ func personalOf(body commands.Body) []string {
 			out = append(out, text)
 		}
 	}
-	for _, name := range []string{"name", "id_card_number", "mobile", "bank_card_number"} {
+	for _, name := range []string{
+		"name", "id_card_number", "mobile", "bank_card_number", "verification_code", "unique_code",
+	} {
 		take(fields, name)
 	}
 	if biz, err := readObject(fields["biz_data"]); err == nil {

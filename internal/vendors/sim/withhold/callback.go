@@ -77,8 +77,8 @@ func (g *Gateway) post(to string, fields map[string]any, form bool) bool {
 	body, kind := phpJSON(fields, true), "application/json;charset=UTF-8"
 	if form {
 		values := url.Values{}
-		for name, value := range fields {
-			values.Set(name, value.(string))
+		for name := range fields {
+			values.Set(name, text(fields, name))
 		}
 		body, kind = values.Encode(), "application/x-www-form-urlencoded"
 	}

@@ -1,6 +1,7 @@
 // Package withhold is a strict double of the withhold gateway (seed 001) that tells on us: it checks every envelope,
 // sign and ciphertext, charges every submission that it accepts, the same biz_order_no twice included, keeps a ledger
-// of it, misbehaves by script and sends callbacks.
+// of it, sends a text message for every pre-tied-card that it accepts and keeps a ledger of those too, misbehaves by
+// script and sends callbacks.
 //
 // It is built from the document alone and shares no code with the adapter, not even the cipher, so that a mistake in
 // one does not hide in the other. It knows AES-128, -192 and -256-ECB by the key's length; other settings need
@@ -50,8 +51,12 @@ type Config struct {
 	NotFound string
 	// Script decides the fate of the attempt-th submission (from 1) of an order; nil means success at once.
 	Script func(order string, attempt int) Plan
+	// CardScript decides the fate of the attempt-th submission (from 1) of a request of pre-tied-card or
+	// confirm-tied-card; nil means success at once. What a Plan says of orders and callbacks does not count.
+	CardScript func(method, requestID string, attempt int) Plan
 	// Gate is asked before each action and before each reply, on the handler's goroutine; nil means Proceed. Ops are
-	// "<method>/<order>/<requestId>/act", ".../wake" (after a scripted wait), ".../reply", "settle/<order>" and
+	// "<method>/<order>/<requestId>/act", ".../wake" (after a scripted wait), ".../reply" ("-" where a method has no
+	// order), "settle/<order>" and
 	// "callback/<order>/<try>". A gate that waits must return when ctx ends, which is when the gateway closes; that a
 	// client has left does not stop a gateway from acting.
 	Gate func(ctx context.Context, op string) Verdict
@@ -137,13 +142,16 @@ type Gateway struct {
 	stop   context.CancelFunc
 	work   sync.WaitGroup
 
-	mu         sync.Mutex
-	entries    []*Entry
-	byOrder    map[string][]*Entry
-	attempts   map[string]int
-	complaints []string
-	requests   int
-	callbacks  int
+	mu       sync.Mutex
+	entries  []*Entry
+	byOrder  map[string][]*Entry
+	attempts map[string]int
+	ties     []*Tie
+	// cardAttempts are the submissions of the card methods by "<method>/<requestId>".
+	cardAttempts map[string]int
+	complaints   []string
+	requests     int
+	callbacks    int
 }
 
 // New returns a running gateway.
@@ -160,6 +168,9 @@ func New(c Config) *Gateway {
 	if c.Script == nil {
 		c.Script = func(string, int) Plan { return Plan{} }
 	}
+	if c.CardScript == nil {
+		c.CardScript = func(string, string, int) Plan { return Plan{} }
+	}
 	if c.Callbacks == nil {
 		c.Callbacks = &http.Client{Timeout: 5 * time.Second}
 	}
@@ -169,7 +180,7 @@ func New(c Config) *Gateway {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Gateway{
 		config: c, ctx: ctx, stop: stop,
-		byOrder: map[string][]*Entry{}, attempts: map[string]int{},
+		byOrder: map[string][]*Entry{}, attempts: map[string]int{}, cardAttempts: map[string]int{},
 	}
 }
 

@@ -284,7 +284,7 @@ func (r *receiver) RoundTrip(req *http.Request) (*http.Response, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.got = append(r.got, posted{req.URL.String(), req.Header.Get("Content-Type"), string(body)})
-	return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(r.answer(len(r.got)))), Request: req}, nil
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(r.answer(len(r.got)))), Request: req}, nil
 }
 
 func (r *receiver) all() []posted {
@@ -513,7 +513,7 @@ func TestListen(t *testing.T) {
 	text, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
 	require.NoError(t, res.Body.Close())
-	require.Equal(t, `{"message":"订单不存在","response":null,"status":"-1"}`, string(text))
+	require.True(t, bytes.Equal([]byte(`{"message":"订单不存在","response":null,"status":"-1"}`), text), "%s", text)
 	s.Close()
 	_, err = Listen(New(Config{}), "not an address")
 	require.Error(t, err)

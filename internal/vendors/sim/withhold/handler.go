@@ -82,8 +82,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.complain(w, err)
 			return
 		}
-		c.order = p["biz_order_no"].(string)
+		c.order = text(p, "biz_order_no")
 		g.query(c)
+	case "pre-tied-card":
+		c.card(plain, g.prebind, "id_card_number", "bank_card_number", "mobile", "name", "pay_type")
+	case "confirm-tied-card":
+		c.card(plain, g.confirm, "verification_code", "unique_code", "bank_card_number", "pay_type")
 	default:
 		g.complain(w, refusal{"-7", "illegal request. method not exists."})
 	}
@@ -159,8 +163,11 @@ func (g *Gateway) follow(e *Entry) {
 	}
 }
 
-// reply answers a submission as its plan says.
-func (c call) reply(plan Plan, e Entry) {
+// reply answers a debit as its plan says.
+func (c call) reply(plan Plan, e Entry) { c.answer(plan, e.response()) }
+
+// answer answers a submission that had its effect as its plan says.
+func (c call) answer(plan Plan, response map[string]any) {
 	c.wait(plan.SlowReply)
 	c.gate("reply")
 	switch {
@@ -175,7 +182,7 @@ func (c call) reply(plan Plan, e Entry) {
 	case plan.RefuseAfter != "":
 		writeReply(c.w, "-1", plan.RefuseAfter, nil)
 	default:
-		writeReply(c.w, 1, "success", e.response())
+		writeReply(c.w, 1, "success", response)
 	}
 }
 
@@ -370,18 +377,17 @@ func readWithhold(plain []byte) (withholdParams, error) {
 	if list, empty := p["biz_data"].([]any); !ok && (!empty || len(list) > 0) {
 		return withholdParams{}, errors.New("biz_data is missing or no object")
 	}
-	card, _ := p["bank_card_number"].(string)
-	protocol, _ := biz["protocol_no"].(string)
+	card := text(p, "bank_card_number")
+	protocol := text(biz, "protocol_no")
 	if card == "" && protocol == "" {
 		return withholdParams{}, errors.New("neither bank_card_number nor protocol_no")
 	}
-	amount := p["amount"].(string)
+	amount := text(p, "amount")
 	if !amountText.MatchString(amount) || strings.Trim(amount, "0.") == "" {
 		return withholdParams{}, errors.New("amount is not a positive decimal")
 	}
-	notify, _ := p["notify_url"].(string)
 	return withholdParams{
-		BizOrderNo: p["biz_order_no"].(string), Amount: amount, PayType: p["pay_type"].(string), NotifyURL: notify,
+		BizOrderNo: text(p, "biz_order_no"), Amount: amount, PayType: text(p, "pay_type"), NotifyURL: text(p, "notify_url"),
 	}, nil
 }
 
@@ -397,4 +403,10 @@ func readParams(plain []byte, required ...string) (map[string]any, error) {
 		}
 	}
 	return p, nil
+}
+
+// text is a parameter that is a string, "" for any other.
+func text(p map[string]any, name string) string {
+	s, _ := p[name].(string)
+	return s
 }

@@ -26,7 +26,9 @@ const nonceBytes = 16
 // Client speaks to DaxPay. It is safe for concurrent use if Config.Now and Config.NonceSource are, and implements
 // vendors.Asker.
 type Client struct {
-	accounts map[string]Account
+	// accounts are behind pointers: where fmt prints a client that stands in somebody's unexported field it cannot call
+	// Format, and follows one pointer at most.
+	accounts map[string]*Account
 	fallback string
 	nonce    bool
 	random   io.Reader
@@ -50,7 +52,7 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	out := &Client{
-		accounts: make(map[string]Account, len(c.Accounts)), fallback: c.DefaultAccount, nonce: c.Nonce,
+		accounts: make(map[string]*Account, len(c.Accounts)), fallback: c.DefaultAccount, nonce: c.Nonce,
 		random: c.NonceSource, full: c.ShowAccounts, now: c.Now, http: caller,
 	}
 	if out.random == nil {
@@ -62,7 +64,7 @@ func New(c Config) (*Client, error) {
 	for name := range c.Accounts {
 		account := c.account(name)
 		account.URL = strings.TrimRight(account.URL, "/") + pathReceivers
-		out.accounts[name] = account
+		out.accounts[name] = &account
 	}
 	return out, nil
 }
@@ -79,10 +81,10 @@ func (c *Client) Check(cmd commands.Command) error {
 }
 
 // decode reads a command and finds its account.
-func (c *Client) decode(cmd commands.Command) (Query, Account, error) {
+func (c *Client) decode(cmd commands.Command) (Query, *Account, error) {
 	q, err := DecodeQuery(cmd.Body)
 	if err != nil {
-		return Query{}, Account{}, err
+		return Query{}, nil, err
 	}
 	var errs []error
 	name := q.Account

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -507,7 +508,9 @@ func TestNothingPrintsASecret(t *testing.T) {
 	require.Contains(t, log.String(), `"default_account":"main"`)
 	encoded, err := json.Marshal(c.Accounts)
 	require.NoError(t, err)
-	for _, text := range []string{log.String(), string(encoded)} {
+	hidden := struct{ it *daxpay.Client }{newClient(t, c)}
+	printed := fmt.Sprintf("%v %+v %#v %s %q %d", hidden, hidden, hidden, hidden, hidden, hidden)
+	for _, text := range []string{log.String(), string(encoded), printed} {
 		require.NotContains(t, text, testSecret)
 	}
 }

@@ -39,8 +39,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	failed := w.demonstrate(o, stdout)
-	kept, err := w.close(failed != nil)
+	failed := w.demonstrate(ctx, o, stdout)
+	kept, err := w.close(failed != nil && !errors.Is(failed, errInterrupted))
 	if failed != nil && kept != "" {
 		fmt.Fprintf(stdout, "\n  the services' log is kept in %s\n", kept)
 	}
@@ -62,8 +62,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o, err
 }
 
+// errInterrupted says that somebody pressed Ctrl-C too early to know anything.
+var errInterrupted = errors.New("interrupted before the sample was through")
+
 // demonstrate sends the sample, shows it, and goes on serving.
-func (w *world) demonstrate(o options, stdout io.Writer) error {
+func (w *world) demonstrate(asked context.Context, o options, stdout io.Writer) error {
 	screen := newScreen(stdout)
 	screen.header(w, o)
 	rows := sample(w.run)
@@ -73,11 +76,16 @@ func (w *world) demonstrate(o options, stdout io.Writer) error {
 	began := time.Now()
 	stop := w.send(ctx, rows)
 	w.await(ctx, rows, func() { screen.progress(w.events, rows, time.Since(began)) })
-	if err := stop(); err != nil && w.ctx.Err() == nil {
-		return err
-	}
-	if w.ctx.Err() != nil {
+	sending := stop()
+	switch {
+	case asked.Err() != nil:
+		screen.line("")
+		return errInterrupted
+	case w.ctx.Err() != nil:
 		return context.Cause(w.ctx)
+	}
+	if sending != nil {
+		return sending
 	}
 	failed := screen.table(w, rows, time.Since(began))
 	if !o.once {

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"paydispatch/bench/gateway"
+	"paydispatch/bench/load"
 	"paydispatch/bench/report"
 	"paydispatch/bench/rival"
 )
@@ -44,6 +45,22 @@ func orphaned(ctx context.Context, stdin io.Reader) (context.Context, context.Ca
 	return ctx, cancel
 }
 
+// requestName names a request for the count, "" for one that is not counted: those that carry messages count only when
+// they are the systems'. The bench's own client names topics by their ids, kafka-go by their names.
+func requestName(req kmsg.Request) string {
+	named := true
+	switch r := req.(type) {
+	case *kmsg.ProduceRequest:
+		named = len(r.Topics) > 0 && r.Topics[0].Topic != "" && r.Topics[0].Topic != load.Commands
+	case *kmsg.FetchRequest:
+		named = len(r.Topics) > 0 && r.Topics[0].Topic != "" && r.Topics[0].Topic != load.Results
+	}
+	if !named {
+		return ""
+	}
+	return kmsg.NameForKey(req.Key())
+}
+
 // broker is the embedded Kafka. It prints its address and, behind a space, where it tells how often each of Kafka's
 // requests was made.
 func broker(ctx context.Context, _ []string, stdin io.Reader, stdout, _ io.Writer) error {
@@ -60,7 +77,9 @@ func broker(ctx context.Context, _ []string, stdin io.Reader, stdout, _ io.Write
 		cluster.KeepControl()
 		mu.Lock()
 		defer mu.Unlock()
-		counts[kmsg.NameForKey(req.Key())]++
+		if name := requestName(req); name != "" {
+			counts[name]++
+		}
 		return nil, nil, false
 	})
 	stats := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -102,7 +121,12 @@ func vendor(ctx context.Context, _ []string, stdin io.Reader, stdout, _ io.Write
 	if err != nil {
 		return err
 	}
-	return serve(ctx, double, func(address string) { fmt.Fprintln(stdout, "http://"+address) })
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, "http://"+listener.Addr().String())
+	return double.Serve(ctx, listener)
 }
 
 // serve serves on a free port of 127.0.0.1 until ctx ends; announce is told the address.

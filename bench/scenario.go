@@ -140,12 +140,14 @@ func joinOne(ctx context.Context, r *trial) {
 		rate, after, settled.Sub(began).Seconds())
 }
 
-// stopAndStart ends the one member with SIGTERM five times under full load, and starts it anew at once.
+// stopAndStart ends the one member with SIGTERM up to five times under full load, each time that it has worked off a
+// twelfth of the commands, and starts it anew at once.
 func stopAndStart(ctx context.Context, r *trial) {
 	var exits []time.Duration
-	for i := range 5 {
-		if !r.await(ctx, r.commands*(i+1)/7) {
-			return
+	for range 5 {
+		next := r.ledger.Progress().Got + r.commands/12
+		if next > r.commands*9/10 || !r.await(ctx, next) {
+			break
 		}
 		took, killed := r.stopMember(0)
 		exits = append(exits, took)
@@ -157,7 +159,7 @@ func stopAndStart(ctx context.Context, r *trial) {
 			return
 		}
 	}
-	r.note("exit after SIGTERM under load: %s", span(exits))
+	r.note("%d times exit after SIGTERM under load: %s", len(exits), span(exits))
 }
 
 // churn restarts all members but the first every 2 to 5 s until all commands are written.

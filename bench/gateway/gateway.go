@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -50,12 +49,14 @@ type Stats struct {
 	// Overlaps counts calls that began while another of the same key ran, Reorders those that came after a later one.
 	Overlaps int `json:"overlaps"`
 	Reorders int `json:"reorders"`
+	// AtOnce is the most calls, asks left out, that ran at the same time.
+	AtOnce int `json:"at_once"`
 	// Complaints counts requests that were not as the document says; Complaint is the first.
 	Complaints int    `json:"complaints"`
 	Complaint  string `json:"complaint"`
 }
 
-// Gateway implements http.Handler: POST / is the gateway, POST /reset takes a Behaviour, GET /stats gives Stats.
+// Gateway is the double: POST /reset takes a Behaviour, GET /stats gives Stats, any other path is the vendor's.
 type Gateway struct {
 	block cipher.Block
 
@@ -63,6 +64,7 @@ type Gateway struct {
 	behaviour Behaviour
 	stats     Stats
 	cards     map[int]*card
+	running   int
 }
 
 // card is what is known of one key.
@@ -81,53 +83,49 @@ func New() (*Gateway, error) {
 	return &Gateway{block: block, cards: map[int]*card{}}, nil
 }
 
-// ServeHTTP implements http.Handler.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err != nil {
-		return
-	}
-	switch r.URL.Path {
+// Answer takes a request and returns a status of HTTP and a body.
+func (g *Gateway) Answer(r Request) (status int, body []byte) {
+	switch r.Path {
 	case "/reset":
-		g.reset(w, body)
+		return g.reset(r.Body)
 	case "/stats":
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		_ = json.NewEncoder(w).Encode(g.stats)
-	default:
-		g.serve(w, r, body)
+		body, err := json.Marshal(g.stats)
+		if err != nil {
+			return http.StatusInternalServerError, nil
+		}
+		return http.StatusOK, body
 	}
+	return http.StatusOK, g.serve(r)
 }
 
-func (g *Gateway) reset(w http.ResponseWriter, body []byte) {
+func (g *Gateway) reset(body []byte) (int, []byte) {
 	var b Behaviour
 	if err := json.Unmarshal(body, &b); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return http.StatusBadRequest, nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.behaviour, g.stats, g.cards = b, Stats{}, map[int]*card{}
+	g.behaviour, g.stats, g.cards, g.running = b, Stats{}, map[int]*card{}, 0
+	return http.StatusOK, nil
 }
 
-func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, body []byte) {
+func (g *Gateway) serve(r Request) []byte {
 	began := time.Now()
-	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
-	method, name, err := g.open(r, body)
+	method, name, err := g.open(r)
 	if err != nil {
 		g.complain(err)
-		_, _ = io.WriteString(w, `{"status":"-4","message":"illegal request","response":null}`)
-		return
+		return []byte(`{"status":"-4","message":"illegal request","response":null}`)
 	}
 	if method == "single-order-query" {
-		g.query(w, name)
-		return
+		return g.query(name)
 	}
 	o, counted := order.Parse(name)
 	pause := g.enter(o, counted)
 	time.Sleep(pause)
 	g.leave(o, counted)
-	_, _ = w.Write(success(name, time.Since(began)))
+	return success(name, time.Since(began))
 }
 
 // success is a reply; pay_order_no tells how long the call took at the gateway, in microseconds, so that whoever reads
@@ -169,6 +167,8 @@ func (g *Gateway) enter(o order.Order, counted bool) time.Duration {
 	}
 	c.last = max(c.last, o.Seq)
 	c.running++
+	g.running++
+	g.stats.AtOnce = max(g.stats.AtOnce, g.running)
 	return pause
 }
 
@@ -183,6 +183,7 @@ func (g *Gateway) leave(o order.Order, counted bool) {
 		return
 	}
 	c.running--
+	g.running--
 	for len(c.charges) <= o.Seq {
 		c.charges = append(c.charges, 0)
 	}
@@ -193,18 +194,16 @@ func (g *Gateway) leave(o order.Order, counted bool) {
 	}
 }
 
-func (g *Gateway) query(w io.Writer, name string) {
+func (g *Gateway) query(name string) []byte {
 	o, _ := order.Parse(name)
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.stats.Asks++
 	c := g.cards[o.Key]
-	known := c != nil && o.Seq < len(c.charges) && c.charges[o.Seq] > 0
-	g.mu.Unlock()
-	if known {
-		_, _ = w.Write(success(name, 0))
-		return
+	if c != nil && o.Seq < len(c.charges) && c.charges[o.Seq] > 0 {
+		return success(name, 0)
 	}
-	_, _ = io.WriteString(w, `{"status":"-1","message":"`+Missing+`","response":null}`)
+	return []byte(`{"status":"-1","message":"` + Missing + `","response":null}`)
 }
 
 func (g *Gateway) complain(err error) {
@@ -216,8 +215,8 @@ func (g *Gateway) complain(err error) {
 }
 
 // open checks an envelope and returns its method and order.
-func (g *Gateway) open(r *http.Request, body []byte) (method, name string, err error) {
-	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json;charset=UTF-8" {
+func (g *Gateway) open(r Request) (method, name string, err error) {
+	if r.Method != http.MethodPost || r.ContentType != "application/json;charset=UTF-8" {
 		return "", "", errors.New("not a POST of application/json;charset=UTF-8")
 	}
 	var env struct {
@@ -228,7 +227,7 @@ func (g *Gateway) open(r *http.Request, body []byte) (method, name string, err e
 		RequestID string `json:"requestId"`
 		Method    string `json:"method"`
 	}
-	if err := json.Unmarshal(body, &env); err != nil {
+	if err := json.Unmarshal(r.Body, &env); err != nil {
 		return "", "", errors.New("the body is no JSON")
 	}
 	if env.UA != UA || env.Args == "" || env.Timestamp == "" || env.RequestID == "" {

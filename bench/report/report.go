@@ -47,6 +47,8 @@ type Run struct {
 	// Stall is the longest time without a result, in seconds.
 	Stall float64 `json:"longest_stall_s"`
 
+	// AtOnce is the most calls that the vendor double had at the same time.
+	AtOnce   int `json:"calls_at_once"`
 	Overlaps int `json:"overlaps"`
 	Reorders int `json:"reorders"`
 	Lost     int `json:"lost"`
@@ -92,7 +94,7 @@ func (r Report) WriteJSON(path string) error {
 // WriteTable writes the runs, one a line, then the ratios and the notes.
 func (r Report) WriteTable(w io.Writer) {
 	rows := [][]string{{
-		"scenario", "system", "commands", "rate/s", "CPU us", "p50 ms", "p99 ms", "peak MB", "stall s",
+		"scenario", "system", "commands", "rate/s", "CPU us", "p50 ms", "p99 ms", "peak MB", "stall s", "at once",
 		"overlap", "reorder", "lost", "doubled", "charged 2x", "asked", "dead",
 	}}
 	for _, m := range r.Runs {
@@ -102,7 +104,7 @@ func (r Report) WriteTable(w io.Writer) {
 		}
 		rows = append(rows, []string{
 			m.Scenario, m.System, grouped(m.Commands), grouped(int(m.Rate + 0.5)), fmt.Sprintf("%.0f", m.CPU), p50, p99,
-			fmt.Sprintf("%.0f", m.Peak), fmt.Sprintf("%.1f", m.Stall),
+			fmt.Sprintf("%.0f", m.Peak), fmt.Sprintf("%.1f", m.Stall), grouped(m.AtOnce),
 			grouped(m.Overlaps), grouped(m.Reorders), grouped(m.Lost), grouped(m.Doubled), grouped(m.Twice), grouped(m.Asks),
 			grouped(int(m.Dead)),
 		})

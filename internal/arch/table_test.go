@@ -121,7 +121,7 @@ var table = map[string]rule{
 		may: []string{
 			"internal/commands", "internal/idempotency", "internal/idempotency/redisstore", "internal/operation",
 			"internal/stream", "internal/stream/kafkastream", "internal/vendors/wire", "internal/vendors/withhold",
-			"internal/vendors/esign", "internal/vendors/daxpay",
+			"internal/vendors/esign", "internal/vendors/daxpay", "internal/vendors/limit", "internal/vendors/catalog",
 		},
 		libs: []string{envLib},
 	},

@@ -30,8 +30,11 @@ type Policy struct {
 func (p Policy) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if p.Spec.Effect == EffectRead { // nothing is sent, so nothing has to settle
+	switch p.Spec.Effect {
+	case EffectRead: // nothing is sent
 		p.Lease, p.Settle, p.MaxSends = 1, 1, 1
+	case EffectOnce: // nothing is asked, so nothing has to settle
+		p.Settle = p.Lease
 	}
 	if p.Lease <= 0 {
 		bad("lease %v: must be positive", p.Lease)

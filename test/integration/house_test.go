@@ -82,7 +82,7 @@ func newHouse(t *testing.T, script func(order string, attempt int) withhold.Plan
 	h.settings = map[string]string{
 		"KAFKA_BROKERS": h.brokers, "KAFKA_GROUP": "integration", "REDIS_ADDRS": h.redis, "REDIS_BUCKETS": "16",
 		"TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "4", "ADMIN_ADDR": "127.0.0.1:0", "LOG_LEVEL": "DEBUG",
-		"TOPICS":       "withhold.request",
+		"TOPICS": "withhold.request", "VENDORS": "withhold",
 		"WITHHOLD_URL": server.URL, "WITHHOLD_ACCOUNTS_FILE": secretFile(t, "accounts", `{"default":{"ua":"ua-test","key":"`+gatewayKey+`"}}`),
 		"WITHHOLD_MISSING_WORDS": "订单不存在", "WITHHOLD_TIMEOUT": "1s", "WITHHOLD_LEASE": "2500ms", "WITHHOLD_SETTLE": "3s",
 		"WITHHOLD_DEADLINE": "5m", "PARK_TIERS": "1s,3s", "RECORD_LIFETIME": "1h", "ASK_WINDOW": "1h",

@@ -29,7 +29,7 @@ func settingsOf(t *testing.T, pairs ...string) func(string) string {
 	require.NoError(t, os.WriteFile(path, []byte(hunter2), 0o600))
 	set := map[string]string{
 		"KAFKA_BROKERS": "127.0.0.1:1", "REDIS_ADDRS": "127.0.0.1:1", "ADMIN_ADDR": "127.0.0.1:0", "LISTEN_ADDR": "127.0.0.1:0",
-		"CALLBACK_TOKEN_KEYS_FILE": path,
+		"CALLBACK_TOKEN_KEYS_FILE": path, "VENDORS": "withhold",
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		set[pairs[i]] = pairs[i+1]
@@ -41,7 +41,7 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	_, _, err := load(settingsOf(t))
 	require.NoError(t, err)
-	_, _, err = load(func(string) string { return "" })
+	_, _, err = load(func(name string) string { return map[string]string{"VENDORS": "withhold"}[name] })
 	require.EqualError(t, err, `3 settings cannot work:
   KAFKA_BROKERS: is not set; it lists addresses such as host1:1234,host2:1234
   REDIS_ADDRS: is not set; it lists addresses such as host1:1234,host2:1234

@@ -29,7 +29,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) vendor(name string) func(verdict string) {
 	for _, verdict := range []string{
 		callback.VerdictAccepted, callback.VerdictForged, callback.VerdictMalformed, callback.VerdictUnknown,
-		callback.VerdictMismatch, callback.VerdictFault, callback.VerdictThrottled, callback.VerdictMethod,
+		callback.VerdictMismatch, callback.VerdictFault, callback.VerdictThrottled, callback.VerdictMethod, callback.VerdictIgnored,
 	} {
 		m.callbacks.WithLabelValues(name, verdict)
 	}
@@ -37,7 +37,7 @@ func (m *metrics) vendor(name string) func(verdict string) {
 }
 
 func (m *metrics) operation(topic string) operation.Observer {
-	for _, kind := range []string{commands.KindSucceeded, commands.KindFailed, commands.KindConflict} {
+	for _, kind := range []string{commands.KindSucceeded, commands.KindFailed, commands.KindConflict, commands.KindPending, commands.KindAnswered} {
 		m.published.WithLabelValues(topic, kind)
 	}
 	return operation.Observer{

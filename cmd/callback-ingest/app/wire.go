@@ -17,16 +17,9 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"paydispatch/cmd/internal/service"
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/admin"
-	"paydispatch/internal/callback"
-	"paydispatch/internal/commands"
-	"paydispatch/internal/operation"
-	"paydispatch/internal/vendors/catalog"
-	"paydispatch/internal/vendors/withhold"
 )
 
 // name names the service in logs and at the brokers.
@@ -35,7 +28,7 @@ const name = "callback-ingest"
 // Run takes callbacks until ctx ends, then answers those in flight and returns nil. Settings come from getenv, the log
 // goes to stderr. A *settings.Invalid names every setting that cannot work.
 func Run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) error {
-	config, tokens, problems := load(getenv)
+	config, secret, problems := load(getenv)
 	if done, err := service.Arguments(name, args, settings.List(config), stderr); done {
 		return err
 	}
@@ -43,10 +36,10 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stderr 
 		return problems
 	}
 	s := service.New(ctx, name, config.Process, config.Listen.Timeout, stderr)
-	return s.Close(start(s, config, tokens))
+	return s.Close(start(s, config, secret))
 }
 
-func start(s *service.Service, c Config, tokens commands.Keyring) error {
+func start(s *service.Service, c Config, secret secrets) error {
 	s.Log.Info("starting", "settings", settings.List(c))
 	kafka, err := c.Kafka.Config(name)
 	if err != nil {
@@ -66,20 +59,11 @@ func start(s *service.Service, c Config, tokens commands.Keyring) error {
 		return err
 	}
 	m := newMetrics(s.Registry)
-	spec := catalog.Withhold()
-	driver, err := operation.New(operation.Config{
-		Store: store, Publisher: publisher, Policy: c.Withhold.Policy(spec, service.Owner()),
-		Logger: s.Log, Observe: m.operation(spec.Topic),
-	})
+	w := wiring{service: s, config: c, secret: secret, store: store, publisher: publisher, metrics: m, owner: service.Owner()}
+	mux, err := w.routes()
 	if err != nil {
 		return err
 	}
-	mux := http.NewServeMux()
-	mux.Handle(callback.Pattern("withhold"), callback.New(callback.Config{
-		Store: store, Driver: driver, Reader: callback.Tokened{Tokens: tokens, Decoder: decoder{}}, MaxBody: int64(c.Listen.MaxBody),
-		Timeout: c.Listen.Timeout, Limit: rate.NewLimiter(rate.Limit(c.Listen.Rate), c.Listen.Burst),
-		Answer: c.Listen.Answer, Logger: s.Log, Observe: m.vendor("withhold"),
-	}))
 	if err := listen(s, c.Listen, mux); err != nil {
 		return err
 	}
@@ -106,17 +90,4 @@ func listen(s *service.Service, l Listen, handler http.Handler) error {
 	s.Serve("callback port", l.Timeout+2*time.Second, serve, server.Shutdown)
 	s.Log.Info("listening", "port", "callbacks", "addr", listener.Addr().String())
 	return nil
-}
-
-// decoder reads the withhold gateway's callbacks for package callback.
-type decoder struct{}
-
-// Decode implements callback.Decoder. The content type is not asked: PHP senders often declare the wrong one.
-func (decoder) Decode(_ string, body []byte) (string, commands.Reply, error) {
-	c, err := withhold.DecodeCallback(body)
-	if err != nil {
-		return "", commands.Reply{}, err
-	}
-	reply, err := c.Reply()
-	return c.BizOrderNo, reply, err
 }

@@ -11,6 +11,8 @@ import (
 	"paydispatch/internal/callback"
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors/catalog"
+	"paydispatch/internal/vendors/daxpay"
+	"paydispatch/internal/vendors/esign"
 	"paydispatch/internal/vendors/withhold"
 )
 
@@ -22,8 +24,12 @@ type Config struct {
 	Topics  Topics
 	Redis   settings.Redis
 
-	Withhold settings.Withhold
-	Gateway  settings.Gateway
+	Withhold   settings.Withhold
+	Operations settings.Operations
+	Gateway    settings.Gateway
+	Esign      settings.Esign
+	Daxpay     settings.Daxpay
+	Breaker    settings.Breaker
 
 	CallbackBaseURL     string `env:"CALLBACK_BASE_URL"`
 	FingerprintKeysFile string `env:"FINGERPRINT_KEYS_FILE"`
@@ -39,6 +45,10 @@ type Group struct {
 	DrainBudget      time.Duration `env:"DRAIN_BUDGET"`
 	InFlight         int           `env:"IN_FLIGHT"`
 	Window           int           `env:"WINDOW"`
+	MaxInFlight      int           `env:"MAX_IN_FLIGHT"`
+	MaxBytes         int           `env:"MAX_IN_FLIGHT_BYTES"`
+	Patience         time.Duration `env:"PATIENCE"`
+	StuckAfter       time.Duration `env:"STUCK_AFTER"`
 }
 
 // Topics is which topics this process serves.
@@ -53,11 +63,13 @@ func defaults() Config {
 		Process: settings.DefaultProcess(),
 		Group: Group{
 			Name: "paydispatch", Heartbeat: time.Second, DrainBudget: 7 * time.Second, RebalanceTimeout: 10 * time.Second,
-			SessionTimeout: 15 * time.Second, InFlight: 64, Window: 1024,
+			SessionTimeout: 15 * time.Second, InFlight: 64, Window: 1024, MaxInFlight: 1024, MaxBytes: 64 << 20,
+			Patience: 2 * time.Second, StuckAfter: time.Minute,
 		},
 		Topics:   Topics{Names: catalog.Topics(), Partitions: 8},
 		Redis:    settings.DefaultRedis(),
-		Withhold: settings.DefaultWithhold(), Gateway: settings.DefaultGateway(),
+		Withhold: settings.DefaultWithhold(), Operations: settings.DefaultOperations(), Gateway: settings.DefaultGateway(),
+		Esign: settings.DefaultEsign(), Daxpay: settings.DefaultDaxpay(), Breaker: settings.DefaultBreaker(),
 		MaxCommandBytes: 64 << 10,
 	}
 }
@@ -66,6 +78,8 @@ func defaults() Config {
 type secrets struct {
 	fingerprints commands.Keyring
 	withhold     withhold.Config
+	esign        esign.Config
+	daxpay       daxpay.Config
 }
 
 // load reads the settings; its error names every problem at once.
@@ -73,12 +87,29 @@ func load(getenv func(string) string) (Config, secrets, error) {
 	c := defaults()
 	unreadable := settings.Load(&c, getenv)
 	var s secrets
-	var keys, gateway error
+	var keys, tokens error
+	var vendors []error
 	s.fingerprints, keys = settings.ReadKeys("FINGERPRINT_KEYS_FILE", c.FingerprintKeysFile)
-	notify, tokens := c.notifyURL()
-	s.withhold, gateway = c.Gateway.Config(notify)
+	if c.serves(withholdTopics()) {
+		var notify func(string) string
+		var problems error
+		notify, tokens = c.notifyURL()
+		s.withhold, problems = c.Gateway.Config(notify)
+		vendors = append(vendors, problems)
+	}
+	if c.serves(esignTopics()) {
+		var problems error
+		s.esign, problems = c.Esign.Config()
+		vendors = append(vendors, problems)
+	}
+	if c.serves(daxpayTopics()) {
+		var problems error
+		s.daxpay, problems = c.Daxpay.Config()
+		vendors = append(vendors, problems)
+	}
 	err := settings.Check(unreadable, c.Process.Check(), c.Kafka.Check(), c.Redis.Check(), c.Withhold.Check(c.Redis.Lifetime),
-		c.checkTopics(), c.checkLimits(), c.checkTimings(), keys, tokens, gateway)
+		c.Operations.Check(c.Redis.Lifetime, func(topic string) bool { return slices.Contains(c.Topics.Names, topic) }), c.Breaker.Check(), c.checkTopics(), c.checkLimits(), c.checkTimings(), keys, tokens,
+		errors.Join(vendors...))
 	return c, s, err
 }
 
@@ -117,17 +148,26 @@ func (c Config) checkLimits() error {
 		name = errors.New("KAFKA_GROUP: is not set")
 	}
 	return errors.Join(name,
-		settings.AtLeast("IN_FLIGHT", c.Group.InFlight, 1), settings.AtLeast("WINDOW", c.Group.Window, c.Group.InFlight), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
+		settings.AtLeast("IN_FLIGHT", c.Group.InFlight, 1), settings.AtLeast("WINDOW", c.Group.Window, c.Group.InFlight),
+		settings.AtLeast("MAX_IN_FLIGHT", c.Group.MaxInFlight, 1), settings.AtLeast("MAX_IN_FLIGHT_BYTES", c.Group.MaxBytes, c.MaxCommandBytes),
+		settings.Positive("PATIENCE", c.Group.Patience), settings.Positive("STUCK_AFTER", c.Group.StuckAfter), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
 		settings.AtLeast("MAX_COMMAND_BYTES", c.MaxCommandBytes, 256))
 }
 
 // checkTimings refuses what could let two processes work on one order at once, or cut off a call in flight.
 func (c Config) checkTimings() error {
 	claimed := c.Gateway.Timeout + c.Redis.RoundTrip()
+	beforeDrain := func(name string, takes time.Duration, topics []string) error {
+		if !c.serves(topics) {
+			return nil
+		}
+		return settings.Ascending("calls in flight must end before the drain does",
+			settings.Step{Name: name, Takes: takes}, settings.Step{Name: "DRAIN_BUDGET", Takes: c.Group.DrainBudget})
+	}
 	return errors.Join(
-		settings.Ascending("calls in flight must end before the drain does",
-			settings.Step{Name: "WITHHOLD_TIMEOUT", Takes: c.Gateway.Timeout},
-			settings.Step{Name: "DRAIN_BUDGET", Takes: c.Group.DrainBudget}),
+		beforeDrain("WITHHOLD_TIMEOUT", c.Gateway.Timeout, withholdTopics()),
+		beforeDrain("ESIGN_TIMEOUT", c.Esign.Timeout, esignTopics()),
+		beforeDrain("DAXPAY_TIMEOUT", c.Daxpay.Timeout, daxpayTopics()),
 		settings.Ascending("the drain must end before the group gives up on this member, which notices a rebalance one heartbeat late",
 			settings.Step{Name: "DRAIN_BUDGET and one HEARTBEAT_INTERVAL", Takes: c.Group.DrainBudget + c.Group.Heartbeat},
 			settings.Step{Name: "REBALANCE_TIMEOUT", Takes: c.Group.RebalanceTimeout}),

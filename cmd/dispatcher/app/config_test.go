@@ -32,7 +32,7 @@ func good(t *testing.T) map[string]string {
 		"CALLBACK_BASE_URL": "https://pay.example.com/", "WITHHOLD_URL": "https://gateway.example.com/api",
 		"WITHHOLD_ACCOUNTS_FILE": file("accounts", `{"default":{"ua":"ua-1","key":"`+hunter2+`"}}`),
 		"KAFKA_SASL":             "scram-sha-512", "KAFKA_USER": "dispatcher", "KAFKA_PASSWORD_FILE": file("kafka", hunter2),
-		"REDIS_PASSWORD_FILE": file("redis", hunter2),
+		"REDIS_PASSWORD_FILE": file("redis", hunter2), "TOPICS": "withhold.request",
 	}
 }
 
@@ -64,12 +64,15 @@ func TestGoodSettings(t *testing.T) {
 func TestEverythingIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, _, err := load(with(nil))
-	require.EqualError(t, err, `5 settings cannot work:
+	require.EqualError(t, err, `8 settings cannot work:
   KAFKA_BROKERS: is not set; it lists addresses such as host1:1234,host2:1234
   REDIS_ADDRS: is not set; it lists addresses such as host1:1234,host2:1234
   FINGERPRINT_KEYS_FILE: is not set; it names a file with one secret a line, the newest first
   WITHHOLD_ACCOUNTS_FILE: is not set
-  WITHHOLD_URL: must be absolute, with http or https`)
+  WITHHOLD_URL: must be absolute, with http or https
+  ESIGN_ACCOUNTS_FILE: is not set
+  ESIGN_URL: must be absolute, with http or https
+  DAXPAY_ACCOUNTS_FILE: is not set`)
 }
 
 func TestEachSettingThatCannotWorkIsNamed(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
+	"paydispatch/internal/vendors/limit"
 )
 
 // metrics are what the dispatcher counts. Labels come from closed lists: topics of the catalog, words of the core and
@@ -34,6 +35,12 @@ type metrics struct {
 	unfinished    prometheus.Counter
 	gaps          *prometheus.CounterVec
 	behind        *prometheus.GaugeVec
+	heads         *heads
+
+	breakers  *prometheus.GaugeVec
+	putOff    *prometheus.CounterVec
+	waited    *prometheus.HistogramVec
+	processes *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -71,6 +78,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	m.gaps = counter("paydispatch_offset_gaps_total", "Committed offsets found outside of their log: messages were lost.", "topic")
 	m.behind = gauge("paydispatch_backlog_messages", "Messages of a partition that were not fetched yet.", "topic", "partition")
+	m.heads = newHeads(gauge("paydispatch_oldest_unfinished_seconds", "How long the first unfinished message of a partition has held back its commits; the longest of a topic.", "topic"))
+	m.breakers = gauge("paydispatch_breaker_open", "1 while calls of a vendor's method are put off because it failed too often, 0.5 while a few are let through again.", "vendor", "method")
+	m.putOff = counter("paydispatch_put_off_calls_total", "Vendor calls that were not made: breaker open, rate used up, places used up.", "vendor", "method", "code")
+	m.waited = histogram("paydispatch_turn_wait_seconds", "How long vendor calls waited for their turn.", "vendor", "method")
+	m.processes = counter("paydispatch_identity_processes_total", "Answers about identity flows by process; those that the vendor does not document are 'other'.", "process")
 	reg.MustRegister(m.commitFails, m.drains, m.unfinished)
 	return m
 }
@@ -84,7 +96,7 @@ func (m *metrics) touch(topic string) {
 	}
 	for _, kind := range []string{
 		commands.KindSucceeded, commands.KindFailed, commands.KindPending, commands.KindRejected,
-		commands.KindDuplicate, commands.KindUnresolved, commands.KindConflict,
+		commands.KindDuplicate, commands.KindUnresolved, commands.KindConflict, commands.KindAnswered, commands.KindUnknown,
 	} {
 		m.published.WithLabelValues(topic, kind)
 	}
@@ -106,6 +118,26 @@ func (m *metrics) operation(topic string) operation.Observer {
 		},
 		Published: func(kind string) { m.published.WithLabelValues(topic, kind).Inc() },
 		Parked:    func(phase commands.Phase) { m.parked.WithLabelValues(topic, phase.String()).Inc() },
+	}
+}
+
+// process counts an answer of e签宝.
+func (m *metrics) process(process string, known bool) {
+	if !known {
+		process = "other"
+	}
+	m.processes.WithLabelValues(process).Inc()
+}
+
+// limits are the hooks of the vendors' limits.
+func (m *metrics) limits() limit.Observer {
+	open := map[string]float64{"closed": 0, "half-open": 0.5, "open": 1}
+	return limit.Observer{
+		Breaker: func(vendor, method, state string) { m.breakers.WithLabelValues(vendor, method).Set(open[state]) },
+		PutOff:  func(vendor, method, code string) { m.putOff.WithLabelValues(vendor, method, code).Inc() },
+		Waited: func(vendor, method string, d time.Duration) {
+			m.waited.WithLabelValues(vendor, method).Observe(d.Seconds())
+		},
 	}
 }
 
@@ -135,6 +167,7 @@ func (m *metrics) stream() stream.Observer {
 		Panicked:     func(topic string) { m.panics.WithLabelValues(topic).Inc() },
 		FetchFailed:  func(topic string) { m.fetchFailures.WithLabelValues(topic).Inc() },
 		CommitFailed: m.commitFails.Inc,
+		Head:         m.heads.note,
 		Drained: func(took time.Duration, unfinished int) {
 			m.drains.Observe(took.Seconds())
 			m.unfinished.Add(float64(unfinished))

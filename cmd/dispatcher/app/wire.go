@@ -18,11 +18,8 @@ import (
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/admin"
 	"paydispatch/internal/dispatch"
-	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
-	"paydispatch/internal/vendors/catalog"
-	"paydispatch/internal/vendors/withhold"
 	"paydispatch/schemas"
 )
 
@@ -48,7 +45,8 @@ func start(s *service.Service, c Config, secret secrets) error {
 	m := newMetrics(s.Registry)
 	prepared := make(chan struct{})
 	ready := admin.Check{Name: "prepared", Probe: service.Closed(prepared, "the group was not joined yet")}
-	if err := s.Admin(ready); err != nil {
+	moving := admin.Check{Name: "lanes", Probe: m.heads.moving(c.Group.StuckAfter)}
+	if err := s.Admin(ready, moving); err != nil {
 		return err
 	}
 	kafka, err := c.Kafka.Config(name)
@@ -68,22 +66,13 @@ func start(s *service.Service, c Config, secret secrets) error {
 		return err
 	}
 
-	gateway, err := withhold.New(secret.withhold)
+	w := wiring{
+		service: s, config: c, secret: secret, store: store, publisher: publisher, metrics: m, owner: service.Owner(),
+	}
+	routes, err := w.routes()
 	if err != nil {
 		return err
 	}
-	s.OnClose("withhold gateway", service.Closing, func(context.Context) error { gateway.Close(); return nil })
-	spec := catalog.Withhold()
-	driver, err := operation.New(operation.Config{
-		Store: store, Publisher: publisher, Sender: gateway, Asker: gateway, Policy: c.Withhold.Policy(spec, service.Owner()),
-		Timeout: c.Gateway.Timeout, Logger: s.Log, Observe: m.operation(spec.Topic),
-	})
-	if err != nil {
-		return err
-	}
-	routes := slices.DeleteFunc([]dispatch.Route{
-		{Driver: driver, Check: gateway.Check},
-	}, func(r dispatch.Route) bool { return !slices.Contains(c.Topics.Names, r.Driver.Policy.Spec.Topic) })
 	for _, r := range routes {
 		m.touch(r.Driver.Policy.Spec.Topic)
 	}
@@ -99,6 +88,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 		Config: kafka, Group: c.Group.Name,
 		Stream: stream.Config{
 			InFlight: c.Group.InFlight, Window: c.Group.Window, DrainBudget: c.Group.DrainBudget,
+			Budget: stream.NewBudget(c.Group.MaxInFlight, int64(c.Group.MaxBytes)), StuckAfter: c.Group.StuckAfter,
 			Logger: s.Log, Observe: m.stream(),
 		},
 		Prepare: func(ctx context.Context, seenBefore bool) error {

@@ -110,11 +110,11 @@ type Redis struct {
 	AskWindow    time.Duration `env:"ASK_WINDOW"`
 }
 
-// DefaultRedis are the defaults: records live for 30 days after their last write.
+// DefaultRedis are the defaults: records live for 40 days after their last write.
 func DefaultRedis() Redis {
 	return Redis{
 		Prefix: "pd", Buckets: 256, Timeout: time.Second, WaitTimeout: 500 * time.Millisecond,
-		Lifetime: 30 * 24 * time.Hour, AskWindow: 30 * 24 * time.Hour,
+		Lifetime: 40 * 24 * time.Hour, AskWindow: 40 * 24 * time.Hour,
 	}
 }
 

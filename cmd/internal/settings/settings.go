@@ -119,16 +119,20 @@ func kindOf(t reflect.Type) string {
 	return "a whole number"
 }
 
-// walk visits every field with an `env` tag, in the order in which they stand.
+// walk visits every field with an `env` tag, in the order in which they stand. A struct field's `envPrefix` tag begins the names below it.
 func walk(v reflect.Value, visit func(name, field string, value reflect.Value)) {
+	walkBelow("", v, visit)
+}
+
+func walkBelow(prefix string, v reflect.Value, visit func(name, field string, value reflect.Value)) {
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		if name, _, _ := strings.Cut(field.Tag.Get("env"), ","); name != "" {
-			visit(name, field.Name, v.Field(i))
+			visit(prefix+name, field.Name, v.Field(i))
 			continue
 		}
 		if field.IsExported() && field.Type.Kind() == reflect.Struct {
-			walk(v.Field(i), visit)
+			walkBelow(prefix+field.Tag.Get("envPrefix"), v.Field(i), visit)
 		}
 	}
 }

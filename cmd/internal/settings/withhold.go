@@ -24,13 +24,14 @@ type Gateway struct {
 	MaxAmount      string        `env:"WITHHOLD_MAX_AMOUNT"`
 	Timeout        time.Duration `env:"WITHHOLD_TIMEOUT"`
 	MaxConns       int           `env:"WITHHOLD_MAX_CONNS"`
+	Limits         Limits        `envPrefix:"WITHHOLD_"`
 }
 
 // DefaultGateway are the defaults: AES-128-ECB, PKCS7, Base64, the most common form of such gateways.
 func DefaultGateway() Gateway {
 	return Gateway{
 		DefaultAccount: "default", CipherMode: "ecb", CipherKeyBits: 128, CipherKeyForm: "raw", CipherPadding: "pkcs7",
-		CipherEncoding: "base64", CipherOrder: "plain", MaxAmount: "50000.00", Timeout: 5 * time.Second, MaxConns: 128,
+		CipherEncoding: "base64", CipherOrder: "plain", MaxAmount: "50000.00", Timeout: 5 * time.Second, MaxConns: 128, Limits: DefaultLimits(),
 	}
 }
 
@@ -60,5 +61,5 @@ func (g Gateway) Config(notify func(order string) string) (withhold.Config, erro
 	if files != nil {
 		problems = without(problems, "WITHHOLD_ACCOUNTS_FILE: accounts:") // that there are none follows from it
 	}
-	return c, errors.Join(files, problems)
+	return c, errors.Join(files, problems, g.Limits.Check("WITHHOLD_"))
 }

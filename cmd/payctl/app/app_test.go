@@ -138,7 +138,7 @@ func TestBadInputIsExitCodeTwo(t *testing.T) {
 		args []string
 		want string
 	}{
-		"unknown topic":    {[]string{"send", "withhold.query", "{}"}, "is not a command topic; there are: withhold.request"},
+		"unknown topic":    {[]string{"send", "withhold.nothing", "{}"}, "is not a command topic; there are: withhold.request"},
 		"not JSON":         {[]string{"send", "withhold.request", "amount=1"}, "withhold.request refuses this command: not JSON"},
 		"missing fields":   {[]string{"send", "withhold.request", `{"requestId":"r"}`}, "missing biz_order_no"},
 		"repeated field":   {[]string{"send", "withhold.request", twice(t)}, "stands there twice"},
@@ -184,7 +184,7 @@ func TestAnInvalidCommandIsSentWhenToldTo(t *testing.T) {
 
 func twice(t *testing.T) string {
 	t.Helper()
-	value, err := example(exampleFlags{order: "o-1", amount: "1.00"})
+	value, err := example("withhold.request", exampleFlags{order: "o-1", amount: "1.00"})
 	require.NoError(t, err)
 	return strings.Replace(string(value), `"pay_type"`, `"amount":"1.00","pay_type"`, 1)
 }
@@ -192,7 +192,7 @@ func twice(t *testing.T) string {
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	value, err := example(exampleFlags{order: "o-1", amount: "1.00"})
+	value, err := example("withhold.request", exampleFlags{order: "o-1", amount: "1.00"})
 	require.NoError(t, err)
 	header := func(key, value string) stream.Header { return stream.Header{Key: key, Value: []byte(value)} }
 	d.publish(stream.Message{

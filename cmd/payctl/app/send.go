@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
+	"paydispatch/internal/vendors/catalog"
 	"paydispatch/schemas"
 )
 
@@ -184,7 +186,7 @@ func (t *tool) example() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			value, err := example(f)
+			value, err := example(s.Topic, f)
 			if err == nil {
 				err = check(s, value)
 			}
@@ -200,15 +202,36 @@ func (t *tool) example() *cobra.Command {
 	return c
 }
 
-func example(f exampleFlags) ([]byte, error) {
+// example returns a valid command of a topic; all in it is made up.
+func example(topic string, f exampleFlags) ([]byte, error) {
 	id := strings.ToLower(rand.Text()[:10])
 	if f.order == "" {
 		f.order = "order-" + id
 	}
-	return json.Marshal(map[string]string{
-		"requestId": "req-" + id, "biz_order_no": f.order, "amount": f.amount, "pay_type": "101", "name": "Nobody",
-		"id_card_number": "000000190001010000", "mobile": "10000000000", "bank_card_number": "6200000000000000",
-	})
+	fields := map[string]string{"requestId": "req-" + id}
+	person := map[string]string{
+		"name": "Nobody", "id_card_number": "000000190001010000", "mobile": "10000000000", "bank_card_number": "6200000000000000",
+		"pay_type": "101",
+	}
+	switch topic {
+	case catalog.Withhold().Topic:
+		maps.Copy(fields, person)
+		fields["biz_order_no"], fields["amount"] = f.order, f.amount
+	case catalog.WithholdQuery().Topic:
+		fields["biz_order_no"] = f.order
+	case catalog.CardPrebind().Topic:
+		maps.Copy(fields, person)
+	case catalog.CardConfirm().Topic:
+		fields["verification_code"], fields["unique_code"] = "123456", "U20240101000001"
+		fields["bank_card_number"], fields["pay_type"] = person["bank_card_number"], person["pay_type"]
+	case catalog.IdentityPoll().Topic:
+		fields["flowId"] = "1253053924311566011"
+	case catalog.AllocReceiverQuery().Topic:
+		fields["channel"], fields["receiverNo"] = "ali_pay", "A0001"
+	default:
+		return nil, fmt.Errorf("topic %s has no example yet", topic)
+	}
+	return json.Marshal(fields)
 }
 
 // ends returns the first offset that does not exist yet, by partition.

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -20,17 +21,24 @@ func (t *tool) topics() *cobra.Command {
 	return c
 }
 
-// names lists the topics that the services read and write; those of the delays follow the setting PARK_TIERS.
+// names lists the topics that the services read and write; those of the delays follow the settings PARK_TIERS and IDENTITY_TIERS.
 func (t *tool) names() ([]string, error) {
-	policy := settings.DefaultWithhold()
-	if err := settings.Check(settings.Load(&policy, t.getenv)); err != nil {
+	var policies struct {
+		Withhold   settings.Withhold
+		Operations settings.Operations
+	}
+	policies.Withhold, policies.Operations = settings.DefaultWithhold(), settings.DefaultOperations()
+	if err := settings.Check(settings.Load(&policies, t.getenv)); err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, s := range catalog.Specs() {
 		names = append(names, s.Topic)
-		names = append(names, operation.DelayTopics(s.Topic, policy.ParkTiers)...)
-		names = append(names, s.DeadLetterTopic(), s.ResultTopic)
+		names = append(names, operation.DelayTopics(s.Topic, policies.Operations.Tiers(policies.Withhold, s.Topic))...)
+		names = append(names, s.DeadLetterTopic())
+		if !slices.Contains(names, s.ResultTopic) { // several topics may share one
+			names = append(names, s.ResultTopic)
+		}
 	}
 	return names, nil
 }

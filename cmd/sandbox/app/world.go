@@ -82,7 +82,7 @@ func (w *world) start(o options) error {
 		"KAFKA_BROKERS": w.kafka, "REDIS_ADDRS": w.redis, "ADMIN_ADDR": "127.0.0.1:0",
 		"LISTEN_ADDR": "127.0.0.1:0", "CALLBACK_TOKEN_KEYS_FILE": secrets.tokens, "FINGERPRINT_KEYS_FILE": secrets.fingerprints,
 		"WITHHOLD_URL": w.gateway.server.URL, "WITHHOLD_ACCOUNTS_FILE": secrets.accounts,
-		"WITHHOLD_MISSING_WORDS": notFound, "TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "2",
+		"WITHHOLD_MISSING_WORDS": notFound, "TOPICS_CREATE": "true", "TOPICS": "withhold.request", "VENDORS": "withhold", "TOPICS_PARTITIONS": "2",
 		// All times are a fraction of a production's, so that a wait can be watched.
 		"WITHHOLD_TIMEOUT": "1s", "REDIS_TIMEOUT": "900ms", "WITHHOLD_LEASE": "2s", "WITHHOLD_SETTLE": "2s",
 		"WITHHOLD_DEADLINE": "10m", "PARK_TIERS": "1s,2s,5s", "RECORD_LIFETIME": "24h", "ASK_WINDOW": "24h",

@@ -545,6 +545,7 @@ func TestAfterALossEveryMessageIsAnswered(t *testing.T) {
 		"a duplicate": {"1.00", "duplicate"}, "a conflict": {"2.00", "rejected"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			inBubble(t, func(h *house) {
 				h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 				h.handle(order("R1", "B1", "1.00"))

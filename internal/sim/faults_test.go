@@ -14,10 +14,19 @@ type faults struct {
 	// often is in percent of the calls that a fault may strike, rarely in per mille of the steps at which something may
 	// happen to a whole process, the store or the group.
 	often, rarely int
+	// only, if set, are the kinds that are struck.
+	only []kind
 }
 
 func newFaults(rng *rand.Rand) faults {
-	return faults{left: rng.IntN(25), often: 2 + rng.IntN(20), rarely: rng.IntN(40)}
+	f := faults{left: rng.IntN(25), often: 2 + rng.IntN(20), rarely: rng.IntN(40)}
+	switch rng.IntN(5) {
+	case 0:
+		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
+	case 1:
+		f.only, f.often = []kind{kindLoad, kindSwap, kindPublish}, 5+rng.IntN(30)
+	}
+	return f
 }
 
 // odds lists what may strike a kind of call; what stands there twice is twice as likely.
@@ -53,6 +62,9 @@ func (f *faults) strike(rng *rand.Rand, c *call) fault {
 	all := odds(c.kind)
 	if c.held {
 		all = slices.DeleteFunc(all, func(f fault) bool { return f == slow })
+	}
+	if f.only != nil && !slices.Contains(f.only, c.kind) {
+		return none
 	}
 	if f.left == 0 || len(all) == 0 || rng.IntN(100) >= f.often {
 		return none

@@ -270,10 +270,13 @@ func (w *world) vendorSide(rw http.ResponseWriter, r *http.Request) {
 // RoundTrip brings the double's callbacks, and those of strangers, to callback-ingest.
 func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	order, forged := w.scenario.orderOfURL(r.URL.Path)
+	if made, _ := r.Context().Value(forgedKey{}).(bool); made {
+		forged = true
+	}
 	if body := drainBody(r); !forged {
 		w.remember(r.URL.String(), r.Header.Get("Content-Type"), body)
 	}
-	name := fmt.Sprintf("callback %s #%d", order, w.countCallback(order))
+	name := fmt.Sprintf("callback %s #%d", order, w.count("callback "+order))
 	if forged {
 		name += " forged"
 	}
@@ -310,8 +313,9 @@ func (w *world) ingest(r *http.Request, name string) (*http.Response, error) {
 
 // lateCall is what is left of a call whose caller gave up: it takes effect some time later, whoever lives then.
 func (w *world) lateCall(name string) *call {
+	name = fmt.Sprintf("late %s #%d", name, w.count("late "+name))
 	until := time.Now().Add(spread(name, 500*time.Millisecond, 25*time.Second))
-	return &call{name: "late " + name, ctx: context.Background(), held: true, until: until}
+	return &call{name: name, ctx: context.Background(), held: true, until: until}
 }
 
 // stalledCall is a process that stands still (SIGSTOP, a long pause) between the effect and its hearing of it.

@@ -14,7 +14,6 @@ import (
 	"paydispatch/internal/callback"
 	"paydispatch/internal/commands"
 	"paydispatch/internal/dispatch"
-	"paydispatch/internal/idempotency"
 	"paydispatch/internal/idempotency/memstore"
 	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
@@ -194,13 +193,13 @@ func (w *world) notice(ctx context.Context, inc *incarnation) (context.Context, 
 	return own, func() { stop(); cancel() }
 }
 
-// ingest starts callback-ingest as cmd/callback-ingest does, on twins.
+// callbackIngest starts one as cmd/callback-ingest does, on twins.
 func (w *world) callbackIngest(p *process) *incarnation {
 	inc := newIncarnation(p)
 	inc.cancel = func() {}
 	close(inc.done)
 	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: 24 * time.Hour})}
-	var store idempotency.Store = w.mutated.store(w, gated)
+	store := w.mutated.store(w, gated)
 	driver, err := operation.New(operation.Config{
 		Store: store, Publisher: w.mutated.publisher(&gatedPublisher{w: w, owner: inc}), Policy: policy(inc.name),
 		Logger: slog.New(slog.DiscardHandler),

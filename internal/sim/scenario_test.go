@@ -20,6 +20,9 @@ const (
 	mobile = "13800138000"
 )
 
+// slowestDecision is how long the vendor takes at most to settle what it settles by itself.
+const slowestDecision = time.Minute
+
 func personal() []string { return []string{person, card, idCard, mobile} }
 
 // order is one biz_order_no and what the vendor will do with it.
@@ -89,7 +92,8 @@ func (s *scenario) more(rng *rand.Rand, first message) {
 		s.orders[o.no] = o
 		m = command(first.request, o.no, "77.00", m.at)
 	case 7:
-		m = command(fmt.Sprintf("I%d", n), fmt.Sprintf("V%d", n), "12.345", m.at)
+		bad := []string{"12.345", "0.00", "60000.00", "1e2"}[rng.IntN(4)]
+		m = command(fmt.Sprintf("I%d", n), fmt.Sprintf("V%d", n), bad, m.at)
 		m.valid = false
 	case 8:
 		m = message{at: m.at, key: "junk", value: []byte(`{"requestId":"J1",`), order: "junk", request: "junk"}
@@ -127,7 +131,7 @@ func newOrder(rng *rand.Rand, no string) *order {
 	}
 	switch rng.IntN(12) {
 	case 0, 1, 2:
-		p.Pending, p.After = true, seconds(1, 60)
+		p.Pending, p.After = true, seconds(1, int(slowestDecision/time.Second))
 	case 3:
 		p.Pending, p.Queries = true, 1+rng.IntN(3)
 	case 4:

@@ -44,20 +44,18 @@ func TestSimulation(t *testing.T) {
 		seeds = defaultSeeds
 	}
 	var total summary
-	t.Run("seeds", func(t *testing.T) {
-		workers := uint64(runtime.GOMAXPROCS(0))
-		for k := range workers {
-			t.Run(fmt.Sprintf("from %d", k), func(t *testing.T) {
-				t.Parallel()
-				for seed := k; seed < seeds; seed += workers {
-					out := run(t, seed, mutation{})
-					requireKept(t, out)
-					total.add(out)
-				}
-			})
-		}
-	})
-	fmt.Println(total.String())
+	t.Cleanup(func() { fmt.Println(total.String()) })
+	workers := uint64(runtime.GOMAXPROCS(0))
+	for first := range workers {
+		t.Run(fmt.Sprintf("from seed %d", first), func(t *testing.T) {
+			t.Parallel()
+			for seed := first; seed < seeds; seed += workers {
+				out := run(t, seed, mutation{})
+				requireKept(t, out)
+				total.add(out)
+			}
+		})
+	}
 }
 
 // requireKept fails with the seed, the broken promise and the trace, which is written to a file too.
@@ -77,6 +75,7 @@ type summary struct {
 	seeds    int
 	steps    int
 	struck   map[string]int
+	results  map[string]int
 	distinct map[[32]byte]bool
 }
 
@@ -84,7 +83,7 @@ func (s *summary) add(out outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.struck == nil {
-		s.struck, s.distinct = map[string]int{}, map[[32]byte]bool{}
+		s.struck, s.results, s.distinct = map[string]int{}, map[string]int{}, map[[32]byte]bool{}
 	}
 	s.seeds++
 	s.steps += out.stats.steps
@@ -94,25 +93,33 @@ func (s *summary) add(out outcome) {
 	for e, n := range out.stats.events {
 		s.struck[e] += n
 	}
+	for kind, n := range out.stats.results {
+		s.results[kind] += n
+	}
 	s.distinct[sha256.Sum256([]byte(out.trace))] = true
 }
 
 func (s *summary) String() string {
+	return fmt.Sprintf("simulation: %d seeds, %d steps, %d distinct traces, %d crashes, %d wipes\nstruck: %s\nresults: %s",
+		s.seeds, s.steps, len(s.distinct), s.struck["crash"], s.struck["wipe"], listed(s.struck), listed(s.results))
+}
+
+func listed(counts map[string]int) string {
 	var parts []string
-	for _, name := range slices.Sorted(maps.Keys(s.struck)) {
-		parts = append(parts, fmt.Sprintf("%s %d", name, s.struck[name]))
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
 	}
-	return fmt.Sprintf("simulation: %d seeds, %d steps, %d distinct traces, %d crashes, %d wipes; struck: %s",
-		s.seeds, s.steps, len(s.distinct), s.struck["crash"], s.struck["wipe"], strings.Join(parts, ", "))
+	return strings.Join(parts, ", ")
 }
 
 func TestSameSeedSameTrace(t *testing.T) {
 	t.Parallel()
-	for k := range 2 {
-		t.Run(fmt.Sprintf("from %d", k), func(t *testing.T) {
+	for first := range uint64(2) {
+		t.Run(fmt.Sprintf("from seed %d", first), func(t *testing.T) {
 			t.Parallel()
-			for seed := uint64(k); seed < 20; seed += 2 {
-				require.Equal(t, run(t, seed, mutation{}).trace, run(t, seed, mutation{}).trace, "seed %d", seed)
+			for seed := first; seed < 40; seed += 2 {
+				once, again := run(t, seed, mutation{}), run(t, seed, mutation{})
+				require.Equal(t, once.trace, again.trace, "seed %d", seed)
 			}
 		})
 	}

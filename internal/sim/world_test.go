@@ -74,9 +74,9 @@ type world struct {
 	faults faults
 	stats  stats
 
-	mu        sync.Mutex
-	callbacks map[string]int
-	heard     []heard
+	mu     sync.Mutex
+	counts map[string]int
+	heard  []heard
 }
 
 // task is what the scheduler itself does at a time.
@@ -91,9 +91,10 @@ type heard struct{ url, kind, body string }
 
 // stats are what a run adds to the summary.
 type stats struct {
-	steps  int
-	struck map[fault]int
-	events map[string]int
+	steps   int
+	struck  map[fault]int
+	events  map[string]int
+	results map[string]int
 }
 
 // outcome is how a run ended.
@@ -110,6 +111,9 @@ func run(t *testing.T, seed uint64, m mutation) outcome {
 	synctest.Test(t, func(*testing.T) {
 		w := newWorld(seed, m)
 		w.play()
+		for _, e := range w.watch.results {
+			w.stats.results[e.kind]++
+		}
 		out.violation, out.trace, out.stats = w.watch.failed(), w.trace.String(), w.stats
 		w.shutdown()
 	})
@@ -121,8 +125,8 @@ func newWorld(seed uint64, m mutation) *world {
 	w := &world{
 		rng: rng, gate: newGate(), watch: newWatch(), mutated: m.complete(),
 		records: memstore.NewServer(4), broker: memstream.NewBroker(),
-		listener:  &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})},
-		callbacks: map[string]int{}, stats: stats{struck: map[fault]int{}, events: map[string]int{}},
+		listener: &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})},
+		counts:   map[string]int{}, stats: stats{struck: map[fault]int{}, events: map[string]int{}, results: map[string]int{}},
 	}
 	var err error
 	w.fingerprints, err = commands.NewKeyring([]byte("fingerprints of sim"))
@@ -332,11 +336,12 @@ func (w *world) land(messages []stream.Message) error {
 	return nil
 }
 
-func (w *world) countCallback(order string) int {
+// count numbers the calls that would have one name.
+func (w *world) count(name string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.callbacks[order]++
-	return w.callbacks[order]
+	w.counts[name]++
+	return w.counts[name]
 }
 
 func (w *world) remember(url, kind, body string) {
@@ -345,9 +350,12 @@ func (w *world) remember(url, kind, body string) {
 	w.heard = append(w.heard, heard{url, kind, body})
 }
 
-// stranger posts a callback to callback-ingest that the vendor did not send now.
-func (w *world) stranger(url, kind, body string) {
-	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+type forgedKey struct{}
+
+// stranger posts a callback to callback-ingest that the vendor did not send now; it changes nothing if it is forged.
+func (w *world) stranger(url, kind, body string, forged bool) {
+	ctx := context.WithValue(context.Background(), forgedKey{}, forged)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	must(err)
 	req.Header.Set("Content-Type", kind)
 	go func() {
@@ -369,7 +377,7 @@ func (w *world) forge() {
 		`"pay_status":%q,"pay_time":"2024-01-01 12:00:00","pay_type":"101"`, victim, victim, status)
 	sum := md5.Sum([]byte(unsigned + "}"))
 	w.say("a stranger calls back about %s: %s", victim, status)
-	w.stranger(url, "application/json", unsigned+`,"sign":"`+hex.EncodeToString(sum[:])+`"}`)
+	w.stranger(url, "application/json", unsigned+`,"sign":"`+hex.EncodeToString(sum[:])+`"}`, true)
 }
 
 func (w *world) strangers() commands.Keyring {
@@ -391,13 +399,14 @@ func (w *world) orderNos() []string {
 // replay sends a callback of the vendor once more, much later perhaps.
 func (w *world) replay() bool {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.heard) == 0 {
+	all := slices.Clone(w.heard)
+	w.mu.Unlock()
+	if len(all) == 0 {
 		return false
 	}
-	h := w.heard[w.rng.IntN(len(w.heard))]
+	h := all[w.rng.IntN(len(all))]
 	w.say("an old callback comes again")
-	go w.stranger(h.url, h.kind, h.body)
+	w.stranger(h.url, h.kind, h.body, false)
 	return true
 }
 

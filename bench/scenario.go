@@ -123,7 +123,7 @@ func joinOne(ctx context.Context, r *trial) {
 	}
 	before := r.ledger.Progress()
 	rate := float64(before.Got) / time.Since(r.began).Seconds()
-	if _, err := r.startMember(); err != nil {
+	if err := r.startMember(); err != nil {
 		r.note("the second instance did not start: %v", err)
 		return
 	}
@@ -175,7 +175,7 @@ func churn(ctx context.Context, r *trial) {
 					return
 				case <-r.written:
 					return
-				case <-time.After(2*time.Second + rand.N(3*time.Second)):
+				case <-time.After(2*time.Second + rand.N(3*time.Second)): //nolint:gosec // no secret
 				}
 				took, killed := r.stopMember(slot)
 				mu.Lock()

@@ -110,7 +110,7 @@ func (r *trial) prepare(ctx context.Context) error {
 		close(r.written)
 	}
 	for range r.instances {
-		if _, err := r.startMember(); err != nil {
+		if err := r.startMember(); err != nil {
 			return err
 		}
 	}
@@ -219,16 +219,16 @@ func (r *trial) end() {
 	}
 }
 
-// startMember starts one more process of the system and returns its slot.
-func (r *trial) startMember() (int, error) {
+// startMember starts one more process of the system, in the next slot.
+func (r *trial) startMember() error {
 	p, err := r.startSystem(context.Background(), r.system, r.group, r.scenario)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.members = append(r.members, p)
-	return len(r.members) - 1, nil
+	return nil
 }
 
 // restartMember puts a new process into a slot whose process was stopped.

@@ -26,7 +26,8 @@ func (c Client) Reset(ctx context.Context, b Behaviour) error {
 
 // Stats returns what the double saw since the last reset.
 func (c Client) Stats(ctx context.Context) (s Stats, err error) {
-	return s, c.do(ctx, http.MethodGet, "/stats", nil, &s)
+	err = c.do(ctx, http.MethodGet, "/stats", nil, &s)
+	return s, err
 }
 
 func (c Client) do(ctx context.Context, method, path string, body []byte, into any) error {

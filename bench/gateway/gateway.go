@@ -145,7 +145,7 @@ func (g *Gateway) enter(o order.Order, counted bool) time.Duration {
 	defer g.mu.Unlock()
 	pause := g.behaviour.Latency
 	if g.behaviour.Spread > 0 {
-		pause += rand.N(g.behaviour.Spread)
+		pause += rand.N(g.behaviour.Spread) //nolint:gosec // a vendor's mood is no secret
 	}
 	if !counted {
 		return pause

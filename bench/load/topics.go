@@ -71,14 +71,14 @@ func (b *Broker) Renew(ctx context.Context, partitions int) error {
 
 // create returns the topics that could not be created yet.
 func (b *Broker) create(ctx context.Context, names []string, partitions int) ([]string, error) {
-	make := kmsg.NewPtrCreateTopicsRequest()
-	make.TimeoutMillis = 10_000
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis = 10_000
 	for _, name := range names {
 		t := kmsg.NewCreateTopicsRequestTopic()
 		t.Topic, t.NumPartitions, t.ReplicationFactor = name, int32(partitions), 1
-		make.Topics = append(make.Topics, t)
+		req.Topics = append(req.Topics, t)
 	}
-	res, err := make.RequestWith(ctx, b.client)
+	res, err := req.RequestWith(ctx, b.client)
 	if err != nil {
 		return names, err
 	}

@@ -58,7 +58,10 @@ func Start(c Config) (*Process, error) {
 		return nil, err
 	}
 	p.cmd.Stdout = c.Log
-	return p, p.start()
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // StartServer starts a program that serves, and returns the first line that it prints: its address.
@@ -83,7 +86,7 @@ func StartServer(c Config) (*Process, string, error) {
 }
 
 func prepare(c Config) (*Process, error) {
-	cmd := exec.CommandContext(context.Background(), c.Path, c.Args...)
+	cmd := exec.CommandContext(context.Background(), c.Path, c.Args...) //nolint:gosec // to start programs is what it is for
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, c.Env...)
 	cmd.Stderr = c.Log
 	// A group of its own: Ctrl-C reaches the bench alone, which then stops the others in order.

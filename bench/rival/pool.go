@@ -55,7 +55,7 @@ func (s *shop) once(ctx context.Context, seen *redis.Client, r *kafka.Reader, m 
 		fmt.Fprintln(log, "command:", err)
 		return
 	}
-	first, err := seen.SetNX(ctx, "seen:"+cmd.Order, 1, 24*time.Hour).Result() //nolint:staticcheck // the plainest form
+	first, err := seen.SetNX(ctx, "seen:"+cmd.Order, 1, 24*time.Hour).Result()
 	if err != nil {
 		fmt.Fprintln(log, "redis:", err)
 		return

@@ -211,7 +211,7 @@ func (m move) answered(e Answered) (State, Action, error) {
 		return m.pending(e.Reply)
 	case StatusMissing:
 		if m.policy.Spec.Effect == EffectMoney {
-			return m.missing(e.Reply)
+			return m.missing()
 		}
 	}
 	return m.refuse(e, ReasonImpossible)
@@ -219,7 +219,7 @@ func (m move) answered(e Answered) (State, Action, error) {
 
 // missing weighs a "no such order". It counts only once the settle delay since the last possible submission has passed,
 // and never against the vendor's own earlier word that the order exists.
-func (m move) missing(r Reply) (State, Action, error) {
+func (m move) missing() (State, Action, error) {
 	s := m.state
 	wait := s.SentAt.Add(m.policy.Settle).Sub(m.now)
 	switch {

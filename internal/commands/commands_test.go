@@ -163,7 +163,8 @@ func TestEventIDs(t *testing.T) {
 	spec, s := testPolicy().Spec, base(Sending)
 	yes := s.verdict(spec, Reply{Status: StatusSucceeded}, now)
 	s.RequestID = "R2"
-	require.Equal(t, yes.ID, s.verdict(spec, Reply{Status: StatusFailed}, now.Add(time.Hour)).ID)
+	require.Equal(t, yes.ID, s.verdict(spec, Reply{Status: StatusSucceeded}, now.Add(time.Hour)).ID)
+	require.NotEqual(t, yes.ID, s.verdict(spec, Reply{Status: StatusFailed}, now).ID, "a contrary verdict is not dropped as a duplicate")
 	ids := map[string]string{}
 	other := s
 	other.Key = "B2"

@@ -267,7 +267,7 @@ func checkRules(t *testing.T, s State, e Event, next State, act Action) {
 	}
 	if next.Phase == Settled && s.Phase != Settled {
 		require.True(t, next.Verdict.Final())
-		require.Equal(t, testPolicy().Spec.VerdictID(s.Key), next.Result.ID, "one id whatever the verdict and the way to it")
+		require.Equal(t, testPolicy().Spec.VerdictID(s.Key, next.Verdict), next.Result.ID, "one id whatever the way to it")
 	}
 	if next.Verdict == StatusFailed && s.Verdict != StatusFailed {
 		require.True(t, vendorSaidNo(s, e), "failed only if the vendor says so")

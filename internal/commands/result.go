@@ -69,9 +69,21 @@ func EventID(words ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// VerdictID is the id of the one verdict of an operation. It does not depend on the request, so that even a store that
-// forgot which request came first cannot make a ledger book an order twice.
-func (s Spec) VerdictID(key OperationKey) string { return EventID(s.Type, "verdict", string(key)) }
+// VerdictID is the id of a verdict of an operation. It does not depend on the request or on the way, so that even a store
+// that forgot which request came first cannot make a ledger book an order twice. It does depend on the verdict: should
+// an order that the vendor refused be executed for a later message after such a loss, its success is not dropped as a
+// duplicate of the failure.
+func (s Spec) VerdictID(key OperationKey, verdict Status) string {
+	return EventID(s.Type, "verdict", string(key), verdict.String())
+}
+
+// eventID is the id that results about an operation name: of its verdict, or of its success while there is none.
+func (s State) eventID(spec Spec) string {
+	if s.Phase.Final() {
+		return spec.VerdictID(s.Key, s.Verdict)
+	}
+	return spec.VerdictID(s.Key, StatusSucceeded)
+}
 
 func (s Spec) result(kind, id string, key OperationKey, now time.Time, data map[string]any) *Result {
 	raw, err := json.Marshal(data)
@@ -92,7 +104,7 @@ func (s State) verdict(spec Spec, r Reply, now time.Time) *Result {
 	case r.Status == StatusSucceeded:
 		kind = KindSucceeded
 	}
-	return spec.result(kind, spec.VerdictID(s.Key), s.Key, now, s.data(spec, r))
+	return spec.result(kind, spec.VerdictID(s.Key, r.Status), s.Key, now, s.data(spec, r))
 }
 
 func (s State) pending(spec Spec, r Reply, now time.Time) *Result {
@@ -123,7 +135,7 @@ func (s State) conflict(spec Spec, r Reply, now time.Time) *Result {
 	data := s.data(spec, r)
 	data["settled"] = s.Verdict.String()
 	data["contradicted"] = r.Status.String()
-	data["event_id"] = spec.VerdictID(s.Key)
+	data["event_id"] = s.eventID(spec)
 	return spec.result(KindConflict, EventID(spec.Type, KindConflict, string(s.Key), r.Status.String()), s.Key, now, data)
 }
 
@@ -134,7 +146,7 @@ func (s State) duplicate(spec Spec, request RequestID, now time.Time) *Result {
 	data["requestId"] = string(request)
 	data["first_requestId"] = string(s.RequestID)
 	data["state"] = s.word()
-	data["event_id"] = spec.VerdictID(s.Key)
+	data["event_id"] = s.eventID(spec)
 	return spec.result(KindDuplicate, EventID(spec.Type, KindDuplicate, string(s.Key), string(request)), s.Key, now, data)
 }
 

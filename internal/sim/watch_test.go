@@ -35,7 +35,7 @@ import (
 //   - of two contents of one order either may speak for it, also with its amount (contested), and what lost goes to the
 //     dead-letter topic for a person instead of getting a verdict (disputed); the same for two orders of one request;
 //   - an order that the vendor refused and that was announced as failed may be executed for a later message
-//     (refusedBefore).
+//     (refusedBefore); its success has another id than that failure, so that a ledger hears of it.
 type watch struct {
 	gateway *double.Gateway
 	started time.Time
@@ -250,7 +250,7 @@ func (w *watch) verdict(e event, ceType string) {
 		w.broken("3: order %s is called failed and the vendor has it as %s", e.subject, ledger.Status)
 	}
 	for _, other := range w.results {
-		if other.verdict() && other.subject == e.subject && (other.id != e.id || other.kind != e.kind && !w.refusedBefore(e.subject)) {
+		if other.verdict() && other.subject == e.subject && ((other.id == e.id) != (other.kind == e.kind) || other.kind != e.kind && !w.refusedBefore(e.subject)) {
 			w.broken("4: order %s has two verdicts: %s %s and %s %s", e.subject, other.kind, other.id, e.kind, e.id)
 		}
 	}

@@ -20,7 +20,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 		kill, forget bool
 	}{{"kill", true, false}, {"FLUSHALL", false, true}, {"kill and FLUSHALL at once", true, true}} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHouse(t, func(order string, attempt int) withhold.Plan { return mixed(order, attempt) })
+			h := newHouse(t, mixed)
 			n := 300
 			if h.real {
 				n = 2000

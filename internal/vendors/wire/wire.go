@@ -174,7 +174,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request, kind Kind) (Response
 		req.GetBody = nil
 	}
 	// The transport is used directly: http.Client would add redirects, cookies and the URL to errors.
-	res, err := c.transport.RoundTrip(req)
+	res, err := c.transport.RoundTrip(req) //nolint:bodyclose // c.read closes it
 	if err != nil {
 		return Response{}, seen.classify(ctx, err)
 	}

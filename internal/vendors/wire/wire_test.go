@@ -234,8 +234,9 @@ func TestWaitingForAConnectionIsNotSending(t *testing.T) {
 			return ours, nil
 		}})
 		first := make(chan error, 1)
+		request := post(t, "http://v.test")
 		go func() {
-			_, err := client.Do(context.Background(), post(t, "http://v.test"), Send)
+			_, err := client.Do(context.Background(), request, Send)
 			first <- err
 		}()
 		synctest.Wait()

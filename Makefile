@@ -72,7 +72,8 @@ bench: ## the dispatcher beside a plain loop and an unsafe pool: SCENARIO= SYSTE
 	@$(if $(filter real,$(BROKERS)),scripts/real-parts run --) $(CACHE)/bench/bench -dispatcher $(CACHE)/bench/dispatcher \
 		$(if $(filter real,$(BROKERS)),-real,$(if $(BROKERS),-brokers $(BROKERS)) $(if $(REDIS),-redis $(REDIS))) \
 		$(if $(SCENARIO),-scenario $(SCENARIO)) $(if $(SYSTEMS),-systems $(SYSTEMS)) $(if $(BACKLOG),-backlog $(BACKLOG)) \
-		$(if $(SCALE),-scale $(SCALE)) $(if $(JSON),-json $(JSON)) $(if $(EMPTY),-empty)
+		$(if $(SCALE),-scale $(SCALE)) $(if $(JSON),-json $(JSON)) $(if $(EMPTY),-empty) \
+		$(addprefix -set ,$(SET))
 
 # ---------------------------------------------------------------------------------------------------------------------
 .PHONY: check

@@ -118,6 +118,7 @@ type options struct {
 	logLevel   string
 	json       string
 	keep       bool
+	set        []string
 	brokerPID  int
 	redisPID   int
 }
@@ -136,6 +137,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.logLevel, "log-level", "info", "the dispatcher's log level; info, its default, writes a line a command")
 	flags.StringVar(&o.json, "json", "", "file for all numbers (bench/results/<time>.json)")
 	flags.BoolVar(&o.keep, "keep", false, "keep the folder with the parties' logs")
+	flags.Func("set", "a setting of the dispatcher, NAME=VALUE; may be repeated", func(text string) error {
+		if !strings.Contains(text, "=") {
+			return errors.New("is not NAME=VALUE")
+		}
+		o.set = append(o.set, text)
+		return nil
+	})
 	scale := flags.Float64("scale", 1, "multiplies the commands of every scenario, for a quick look")
 	backlog := flags.Int("backlog", 1_000_000, "commands of the scenario backlog")
 	if err := flags.Parse(args); err != nil {

@@ -36,15 +36,17 @@ func (w *world) startSystem(ctx context.Context, system, group string, s scenari
 	return process.Start(c)
 }
 
-// settings are the dispatcher's, all at their defaults but where the parties are, and how much is in flight.
+// settings are the dispatcher's, all at their defaults but where the parties are, how much is in flight, and what the
+// command line says. MAX_IN_FLIGHT is what the process works on at once; a partition may have twice its even share.
 func (w *world) settings(group, admin string, s scenario) []string {
-	lane := max(s.inFlight/s.partitions, 1) // IN_FLIGHT counts for a partition
-	return []string{
+	lane := min(max(2*s.inFlight/s.partitions, 1), s.inFlight)
+	return append([]string{
 		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address,
 		"TOPICS=" + load.Commands, "ADMIN_ADDR=" + admin, "LOG_LEVEL=" + w.logLevel,
-		"IN_FLIGHT=" + strconv.Itoa(lane), "WITHHOLD_MAX_CONNS=" + strconv.Itoa(s.inFlight),
+		"MAX_IN_FLIGHT=" + strconv.Itoa(s.inFlight), "IN_FLIGHT=" + strconv.Itoa(lane),
+		"WITHHOLD_MAX_IN_FLIGHT=" + strconv.Itoa(s.inFlight), "WITHHOLD_MAX_CONNS=" + strconv.Itoa(s.inFlight),
 		"WITHHOLD_URL=" + w.vendor.URL + "/gateway", "WITHHOLD_MISSING_WORDS=" + gateway.Missing,
 		"WITHHOLD_ACCOUNTS_FILE=" + filepath.Join(w.dir, "accounts"),
 		"FINGERPRINT_KEYS_FILE=" + filepath.Join(w.dir, "fingerprints"),
-	}
+	}, w.set...)
 }

@@ -16,8 +16,10 @@ import (
 const (
 	// patience is how long a member may take to end.
 	patience = 25 * time.Second
-	// standstill is how long a run goes on without a result before it is given up.
-	standstill = 60 * time.Second
+	// standstill is how long a run goes on without a result before it is given up; parkedFor is that of a run with
+	// parked operations, which may come back from the delay topic of 5 minutes.
+	standstill = 45 * time.Second
+	parkedFor  = 8 * time.Minute
 )
 
 // trial is one system in one scenario under way.
@@ -159,11 +161,22 @@ func (r *trial) follow(ctx context.Context) ([]report.Sample, error) {
 			return timeline, nil
 		case ctx.Err() != nil:
 			return timeline, ctx.Err()
-		case now.Sub(latest(p.Last, r.began)) > standstill:
-			return timeline, fmt.Errorf("no result for %v, given up at %d of %d", standstill, p.Got, r.commands)
+		case now.Sub(latest(p.Last, r.began)) > r.tolerance(ctx, now.Sub(latest(p.Last, r.began))):
+			return timeline, fmt.Errorf("no result for %v, given up at %d of %d", now.Sub(p.Last).Round(time.Second), p.Got, r.commands)
 		}
-		r.pause(ctx, 20*time.Millisecond)
+		r.pause(ctx, min(20*time.Millisecond+now.Sub(latest(p.Last, r.began))/50, time.Second))
 	}
+}
+
+// tolerance is how long the run may stand still, given how long it has.
+func (r *trial) tolerance(ctx context.Context, stood time.Duration) time.Duration {
+	if stood <= standstill {
+		return standstill
+	}
+	if parked, err := r.admin.Written(ctx, r.partitions, load.Tiers()...); err != nil || parked == 0 {
+		return standstill
+	}
+	return parkedFor
 }
 
 // result puts together what was measured.

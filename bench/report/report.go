@@ -95,7 +95,7 @@ func (r Report) WriteJSON(path string) error {
 func (r Report) WriteTable(w io.Writer) {
 	rows := [][]string{{
 		"scenario", "system", "commands", "rate/s", "CPU us", "p50 ms", "p99 ms", "peak MB", "stall s", "at once",
-		"overlap", "reorder", "lost", "doubled", "charged 2x", "asked", "dead",
+		"overlap", "reorder", "lost", "doubled", "charged 2x", "asked", "parked", "dead",
 	}}
 	for _, m := range r.Runs {
 		p50, p99 := "-", "-"
@@ -106,7 +106,7 @@ func (r Report) WriteTable(w io.Writer) {
 			m.Scenario, m.System, grouped(m.Commands), grouped(int(m.Rate + 0.5)), fmt.Sprintf("%.0f", m.CPU), p50, p99,
 			fmt.Sprintf("%.0f", m.Peak), fmt.Sprintf("%.1f", m.Stall), grouped(m.AtOnce),
 			grouped(m.Overlaps), grouped(m.Reorders), grouped(m.Lost), grouped(m.Doubled), grouped(m.Twice), grouped(m.Asks),
-			grouped(int(m.Dead)),
+			grouped(int(m.Parked)), grouped(int(m.Dead)),
 		})
 	}
 	align(w, rows)

@@ -39,11 +39,13 @@ func TestDecode(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ value, says string }{
-		"nothing":            {"", "not a JSON object"},
-		"an array":           {"[]", "not a JSON object"},
-		"half an object":     {`{"requestId":"R1"`, "EOF"},
-		"text behind":        {order + "x", "text after"},
-		"a second object":    {order + order, "text after"},
+		"nothing":            {"", "not one JSON object"},
+		"null":               {"null", "not one JSON object"},
+		"an array":           {"[]", "not one JSON object"},
+		"half an object":     {`{"requestId":"R1"`, "not one JSON object"},
+		"text behind":        {order + "x", "not one JSON object"},
+		"a second object":    {order + order, "not one JSON object"},
+		"repeated, escaped":  {`{"requestId":"R1","biz_order_no":"B1","amount":"1","\u0061mount":"100"}`, "field amount: stands there twice"},
 		"repeated field":     {`{"requestId":"R1","biz_order_no":"B1","amount":"1","amount":"100"}`, "field amount: stands there twice"},
 		"repeated inside":    {`{"requestId":"R1","biz_order_no":"B1","biz_data":{"a":"1","a":"2"}}`, "field a: stands there twice"},
 		"repeated in a list": {`{"requestId":"R1","biz_order_no":"B1","x":[{"a":"1","a":"2"}]}`, "field a: stands there twice"},
@@ -71,6 +73,9 @@ func TestFingerprintIsOfTheContent(t *testing.T) {
 	was := decode(order)
 	require.Equal(t, was, decode(strings.Replace(order, `"R1"`, `"R2"`, 1)))
 	require.Equal(t, was, decode(`{ "name":"\u5f20三", "bank_card_number":"6222000000000000000", "pay_type":"101","amount":"1.00","biz_order_no":"B1","requestId":"R1" }`))
+	nested := strings.Replace(order, "{", `{"biz_data":{"b":"/<","a":1.50},`, 1)
+	require.Equal(t, decode(nested), decode(strings.Replace(order, "{", `{"biz_data": {"a":1.50, "b":"\/\u003c"},`, 1)))
+	require.NotEqual(t, decode(nested), decode(strings.Replace(nested, "1.50", "1.5", 1)), "another number is another content")
 	require.NotEqual(t, was, decode(strings.Replace(order, "1.00", "1.01", 1)))
 	require.NotEqual(t, was, decode(strings.Replace(order, "6222", "6223", 1)))
 }
@@ -210,7 +215,11 @@ func FuzzDecode(f *testing.F) {
 		}
 		require.NotEmpty(t, c.RequestID)
 		require.NotEmpty(t, c.Key)
-		again, err := Decode(testPolicy().Spec, ring, value)
+		var once map[string]json.RawMessage
+		require.NoError(t, json.Unmarshal(value, &once))
+		rewritten, err := json.Marshal(once)
+		require.NoError(t, err)
+		again, err := Decode(testPolicy().Spec, ring, rewritten)
 		require.NoError(t, err)
 		require.Equal(t, c.Fingerprints, again.Fingerprints)
 	})

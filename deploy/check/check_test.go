@@ -1,0 +1,63 @@
+package check_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"paydispatch/deploy/check"
+)
+
+var update = flag.Bool("update", false, "write the files that are made from others")
+
+// tree is the repository's own deploy folder with what the code says; the programs are built and the sandbox is run once.
+func tree(t *testing.T) check.Tree {
+	t.Helper()
+	got, err := readTree()
+	require.NoError(t, err)
+	return got
+}
+
+var readTree = sync.OnceValues(func() (check.Tree, error) {
+	deploy, err := filepath.Abs("..")
+	if err != nil {
+		return check.Tree{}, err
+	}
+	tree := check.Tree{Dir: deploy}
+	tiers, err := tree.Tiers()
+	if err != nil {
+		return tree, err
+	}
+	tree.Code, err = check.ReadCode(scope, filepath.Dir(deploy), filepath.Join(work, "bin"), tiers, os.Getenv("SCRAPE"))
+	return tree, err
+})
+
+func TestNothingIsFound(t *testing.T) {
+	t.Parallel()
+	for _, f := range tree(t).All() {
+		t.Error(f)
+	}
+}
+
+func TestTheFilesThatAreMadeFromOthersAreUpToDate(t *testing.T) {
+	t.Parallel()
+	deploy, err := filepath.Abs("..")
+	require.NoError(t, err)
+	files, err := check.Tree{Dir: deploy}.Files()
+	require.NoError(t, err)
+	for path, want := range files {
+		path = filepath.Join(deploy, path)
+		if *update {
+			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			require.NoError(t, os.WriteFile(path, want, 0o644))
+		}
+		got, err := os.ReadFile(path)
+		require.NoError(t, err, "make deploy-files")
+		require.Equal(t, string(want), string(got), fmt.Sprintf("%s: make deploy-files", path))
+	}
+}

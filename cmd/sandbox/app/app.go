@@ -1,5 +1,5 @@
-// Package app is the sandbox: a Kafka broker, a Redis, the withhold gateway's double and both services in one process,
-// and a sample of commands with what was promised about each.
+// Package app is the sandbox: a Kafka broker, a Redis, the three vendors' doubles and both services in one process, and a
+// sample of commands with what was promised about each.
 //
 // Everything listens on 127.0.0.1 and lives in memory: nothing survives the process. The services are the real ones,
 // started through their own Run with settings as in production, but for shorter times. It refuses to be more than a
@@ -70,7 +70,7 @@ func (w *world) demonstrate(asked context.Context, o options, stdout io.Writer) 
 	screen := newScreen(stdout)
 	screen.header(w, o)
 	rows := sample(w.run)
-	w.gateway.follow(rows)
+	w.doubles.follow(rows)
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
 	began := time.Now()

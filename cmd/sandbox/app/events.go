@@ -16,7 +16,11 @@ import (
 
 // event is what was published under one id about one order.
 type event struct {
-	id, word string
+	id string
+	// word is the kind, and what it says where the kind alone says little, such as "answered succeeded".
+	word string
+	// uniqueCode is what a prebind was answered with.
+	uniqueCode string
 	// code is the vendor's or our word in the data, "callback" when a callback brought the verdict.
 	code   string
 	copies int
@@ -48,6 +52,21 @@ func (e *events) of(keys ...string) ([]event, <-chan struct{}) {
 		all = append(all, e.byKey[k]...)
 	}
 	return all, e.change
+}
+
+// wait returns the events of keys when there are so many.
+func (e *events) wait(ctx context.Context, n int, keys ...string) ([]event, error) {
+	for {
+		seen, more := e.of(keys...)
+		if len(seen) >= n {
+			return seen, nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // from returns the events from the n-th on, and a channel that closes at the next one.
@@ -101,9 +120,36 @@ func (e *events) watch(ctx context.Context, client *kafkastream.Admin, topic str
 // result reads a result event.
 func result(m stream.Message) event {
 	header := func(name string) string { v, _ := m.Header(name); return string(v) }
-	var data struct{ Code string }
-	_ = json.Unmarshal(m.Value, &data) // an event without a code shows none
-	return event{id: header("ce_id"), word: commands.Result{Type: header("ce_type")}.Kind(), code: data.Code}
+	var data said
+	_ = json.Unmarshal(m.Value, &data) // what does not say these things shows none
+	word := commands.Result{Type: header("ce_type")}.Kind()
+	if more := data.more(); more != "" && word != commands.KindDuplicate {
+		word += " " + more
+	}
+	return event{id: header("ce_id"), word: word, code: data.Code, uniqueCode: data.UniqueCode}
+}
+
+// said is what of a result's data is shown.
+type said struct {
+	Code       string
+	State      string
+	Process    string
+	Receivers  *[]any
+	UniqueCode string `json:"unique_code"`
+}
+
+func (s said) more() string {
+	switch {
+	case s.State != "":
+		return s.State
+	case s.Process != "":
+		return s.Process
+	case s.Receivers != nil && len(*s.Receivers) == 1:
+		return "1 receiver"
+	case s.Receivers != nil:
+		return fmt.Sprintf("%d receivers", len(*s.Receivers))
+	}
+	return ""
 }
 
 // letter reads a dead letter; its origin is its identity.

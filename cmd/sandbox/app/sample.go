@@ -5,20 +5,24 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
-	double "paydispatch/internal/vendors/sim/withhold"
+	"paydispatch/internal/vendors/catalog"
+	"paydispatch/internal/vendors/sim/daxpay"
 )
 
-// row is one story: what is sent, what the gateway does, and what is promised.
+// row is one story: what is sent, what the vendor does, and what is promised.
 type row struct {
-	title string
-	sends []send
-	// fate is what the gateway does at the attempt-th submission of an order of this row.
-	fate func(attempt int) double.Plan
-	// ledger is the promise about the gateway's ledger: the moves of money, one amount each, over all orders of the row.
-	ledger []string
-	// events are the promised words: kinds of result events, once for each event id, and deadLetter.
+	// topic takes the row's commands.
+	topic, title string
+	sends        []send
+	fate         fate
+	// receivers are put into DaxPay's store.
+	receivers []daxpay.Receiver
+	// about is what the vendor knows the matter by (orders, flows, receiver numbers); nil means the Kafka keys.
+	about []string
+	// vendor is the promise about what the vendor itself tells in the end.
+	vendor string
+	// events are the promised words: kinds of result events and what they say, once for each event id, and deadLetter.
 	events []string
 	// by, when set, is the code that the verdict must carry: who brought it.
 	by string
@@ -28,14 +32,20 @@ type row struct {
 
 // send is one message.
 type send struct {
-	// after holds it back until so many events of the row were published.
+	// after holds it back until so many events of wait were published; wait is the row's own keys when nil.
 	after int
+	wait  []string
 	key   string
 	value []byte
+	// make, when set, makes the value out of the events that were waited for.
+	make func(seen []event) []byte
 }
 
 // deadLetter is the word for a dead letter among events.
 const deadLetter = "dead letter"
+
+// nothing is what a vendor tells where no money moved, no message was sent and no question was put.
+const nothing = "nothing"
 
 // keys are the Kafka keys of the row's messages, which its results carry too.
 func (r row) keys() []string {
@@ -48,111 +58,63 @@ func (r row) keys() []string {
 	return keys
 }
 
-// command makes a valid command; all in it is made up. change may break it.
-func command(request, order string, change func(fields map[string]any)) send {
-	fields := map[string]any{
-		"requestId": request, "biz_order_no": order, "amount": "100.00", "pay_type": "101",
-		"name": "Nobody", "id_card_number": "000000190001010000", "mobile": "10000000000", "bank_card_number": "6200000000000000",
+// subjects is what the vendor is held to.
+func (r row) subjects() []string {
+	if r.about != nil {
+		return r.about
 	}
+	return r.keys()
+}
+
+// message makes a command; change may break it.
+func message(key string, fields map[string]any, change func(fields map[string]any)) send {
 	if change != nil {
 		change(fields)
 	}
+	return send{key: key, value: encode(fields)}
+}
+
+func encode(fields map[string]any) []byte {
 	value, err := json.Marshal(fields)
 	if err != nil { // strings always encode
 		panic(err)
 	}
-	return send{key: order, value: value}
+	return value
 }
 
-func (s send) when(events int) send { s.after = events; return s }
+// when holds a message back until so many events were published, under the row's own keys or under others.
+func (s send) when(events int, wait ...string) send { s.after, s.wait = events, wait; return s }
 
-func amount(text string) func(map[string]any) {
-	return func(fields map[string]any) { fields["amount"] = text }
-}
-
-// sample is the stories that are told, under order numbers of this run.
+// sample is the stories that are told, under names of this run.
 func sample(run string) []row {
-	order := func(name string) string { return name + "-" + run }
-	request := func(name string, n int) string { return fmt.Sprintf("req-%s-%s-%d", name, run, n) }
-	one := func(name string, change func(map[string]any)) []send {
-		return []send{command(request(name, 1), order(name), change)}
-	}
-	asPlanned := func(p double.Plan) func(int) double.Plan { return func(int) double.Plan { return p } }
-	success := asPlanned(double.Plan{NoCallback: true})
-	charged := []string{"100.00"}
-	return []row{
-		{
-			title: "success", sends: one("success", nil), fate: success,
-			ledger: charged, events: []string{"succeeded"},
-		}, {
-			title: "declined", sends: one("declined", nil), fate: asPlanned(double.Plan{Final: "fail", Channel: "insufficient balance", NoCallback: true}),
-			events: []string{"failed"},
-		}, {
-			title: "refused by the gateway", sends: one("refused", nil), fate: asPlanned(double.Plan{Refuse: "pay_type is not open"}),
-			events: []string{"failed"},
-		}, {
-			title: "pending, settled by callback", sends: one("pending-callback", nil), by: "callback",
-			fate:   asPlanned(double.Plan{Pending: true, After: 1500 * time.Millisecond, QueryErrors: 1000}),
-			ledger: charged, events: []string{"pending", "succeeded"},
-		}, {
-			title: "pending, settled by query", sends: one("pending-query", nil),
-			fate:   asPlanned(double.Plan{Pending: true, Queries: 2, NoCallback: true}),
-			ledger: charged, events: []string{"pending", "succeeded"},
-		}, {
-			title: "reply lost after the charge", sends: one("lost-reply", nil),
-			fate:   asPlanned(double.Plan{DropReply: true, NoCallback: true}),
-			ledger: charged, events: []string{"succeeded"},
-		}, {
-			title: "502 after the charge, query lags", sends: one("lagging-query", nil),
-			fate:   asPlanned(double.Plan{Status: 502, QueryLag: time.Second, NoCallback: true}),
-			ledger: charged, events: []string{"succeeded"},
-		}, {
-			title: "request lost before the charge", sends: one("lost-request", nil),
-			fate:   func(attempt int) double.Plan { return double.Plan{DropRequest: attempt == 1, NoCallback: true} },
-			ledger: charged, events: []string{"succeeded"},
-		}, {
-			title:  "same command again",
-			sends:  []send{one("again", nil)[0], one("again", nil)[0].when(1)},
-			fate:   success,
-			ledger: charged, events: []string{"succeeded"}, copies: 2,
-		}, {
-			title:  "duplicate: same order, new requestId",
-			sends:  []send{one("duplicate", nil)[0], command(request("duplicate", 2), order("duplicate"), nil)},
-			fate:   success,
-			ledger: charged, events: []string{"succeeded", "duplicate"},
-		}, {
-			title:  "conflict: same order, new amount",
-			sends:  []send{one("conflict", nil)[0], command(request("conflict", 2), order("conflict"), amount("999.00"))},
-			fate:   success,
-			ledger: charged, events: []string{"succeeded", "rejected", deadLetter},
-		}, {
-			title:  "requestId reused for another order",
-			sends:  []send{one("reused", nil)[0], command(request("reused", 1), order("reused-other"), nil).when(1)},
-			fate:   success,
-			ledger: charged, events: []string{"succeeded", "rejected", deadLetter},
-		}, {
-			title: "forged callback says \"fail\" first", sends: one("forged", nil), by: "callback",
-			fate:   asPlanned(double.Plan{Pending: true, After: 1500 * time.Millisecond, QueryErrors: 1000, Forged: true}),
-			ledger: charged, events: []string{"pending", "succeeded"},
-		}, {
-			title:  "invalid: amount 1e2, unknown field",
-			sends:  one("invalid", func(f map[string]any) { f["amount"], f["currency"] = "1e2", "CNY" }),
-			fate:   success,
-			events: []string{"rejected", deadLetter},
-		}, {
-			title:  "invalid: not JSON",
-			sends:  []send{{key: order("not-json"), value: []byte("amount=100.00")}},
-			fate:   success,
-			events: []string{"rejected", deadLetter},
-		},
-	}
+	t := teller(run)
+	return slices.Concat(
+		of(catalog.Withhold().Topic, t.withholds()), of(catalog.WithholdQuery().Topic, t.queries()),
+		of(catalog.CardPrebind().Topic, t.prebinds()), of(catalog.CardConfirm().Topic, t.confirms()),
+		of(catalog.IdentityPoll().Topic, t.polls()), of(catalog.AllocReceiverQuery().Topic, t.receivers()),
+	)
 }
+
+func of(topic string, rows []row) []row {
+	for i := range rows {
+		rows[i].topic = topic
+	}
+	return rows
+}
+
+// teller tells the stories of one run.
+type teller string
+
+// name is an order, flow or receiver number of this run; request is a requestId.
+func (t teller) name(of string) string { return of + "-" + string(t) }
+
+func (t teller) request(of string, n int) string { return fmt.Sprintf("req-%s-%s-%d", of, t, n) }
 
 // verdict compares what happened with the promise; "" means that it was kept.
-func (r row) verdict(moves []string, seen []event) string {
+func (r row) verdict(vendor string, seen []event) string {
 	var wrong []string
-	if !slices.Equal(moves, r.ledger) {
-		wrong = append(wrong, fmt.Sprintf("the ledger should say %s", money(r.ledger)))
+	if vendor != r.vendor {
+		wrong = append(wrong, "the vendor should say "+r.vendor)
 	}
 	words := make([]string, len(seen))
 	for i, e := range seen {
@@ -188,7 +150,7 @@ func sameWords(a, b []string) bool {
 // money writes moves as "1 × 100.00".
 func money(moves []string) string {
 	if len(moves) == 0 {
-		return "nothing"
+		return nothing
 	}
 	same := len(slices.Compact(slices.Clone(moves))) == 1
 	if same {

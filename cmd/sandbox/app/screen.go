@@ -55,7 +55,9 @@ func (s *screen) header(w *world, o options) {
 	s.line("")
 	fields := [][2]string{
 		{"kafka", w.kafka + "  (kfake)"}, {"redis", w.redis + "  (miniredis)"},
-		{"gateway", w.gateway.server.URL + "  (a double with a ledger)"},
+		{"withhold", w.doubles.gatewayURL + "  (a double with a ledger)"},
+		{"esign", w.doubles.identityURL + "  (a double)"},
+		{"daxpay", w.doubles.allocURL + "  (a double)"},
 		{"callbacks", "http://" + w.callbacks},
 	}
 	if !o.once { // else it is gone with the sandbox
@@ -73,13 +75,13 @@ func (s *screen) progress(e *events, rows []row, took time.Duration) {
 	for _, r := range rows {
 		seen, _ := e.of(r.keys()...)
 		if !r.complete(seen) {
-			waiting = append(waiting, r.title)
+			waiting = append(waiting, r.topic+", "+r.title)
 			continue
 		}
-		if !s.done[r.title] {
-			s.done[r.title] = true
+		if name := r.topic + r.title; !s.done[name] {
+			s.done[name] = true
 			if !s.terminal {
-				s.line("  %5.1fs  %s %s", took.Seconds(), pad(r.title, 36), describe(seen))
+				s.line("  %5.1fs  %s %s", took.Seconds(), pad(r.topic+", "+r.title, 58), describe(seen))
 			}
 		}
 	}
@@ -97,36 +99,42 @@ func (s *screen) progress(e *events, rows []row, took time.Duration) {
 	s.moving = true
 }
 
-// table shows every row, and returns those that did not end as promised.
+// table shows every row below its topic, and returns those that did not end as promised.
 func (s *screen) table(w *world, rows []row, took time.Duration) (failed []string) {
-	type cells struct{ title, ledger, events, wrong string }
+	type cells struct{ topic, title, vendor, events, wrong string }
 	all := make([]cells, len(rows))
-	widths := []int{len("command"), len("money moved"), len("result events")}
+	widths := []int{len("command"), len("at the vendor"), len("result events")}
 	for i, r := range rows {
 		seen, _ := w.events.of(r.keys()...)
 		slices.SortStableFunc(seen, func(a, b event) int { return letters(a) - letters(b) })
-		moves := w.gateway.moves(r.keys()...)
-		all[i] = cells{r.title, money(moves), describe(seen), r.verdict(moves, seen)}
-		for j, cell := range []string{all[i].title, all[i].ledger, all[i].events} {
+		vendor := w.doubles.tells(r.topic, r.subjects())
+		all[i] = cells{r.topic, "  " + r.title, vendor, describe(seen), r.verdict(vendor, seen)}
+		for j, cell := range []string{all[i].title, all[i].vendor, all[i].events} {
 			widths[j] = max(widths[j], utf8.RuneCountInString(cell))
 		}
 	}
 	s.line("")
-	s.line("  %s  %s  %s", s.bold(pad("command", widths[0])), s.bold(pad("money moved", widths[1])), s.bold("result events"))
+	s.line("  %s  %s  %s", s.bold(pad("command", widths[0])), s.bold(pad("at the vendor", widths[1])), s.bold("result events"))
 	s.line("  %s", s.dim(strings.Repeat("─", widths[0]+widths[1]+widths[2]+8)))
+	topic := ""
 	for _, c := range all {
+		if c.topic != topic {
+			topic = c.topic
+			s.line("  %s", s.bold(topic))
+		}
 		mark := s.style("32", "ok")
 		if c.wrong != "" {
 			mark = s.style("31", "NOT AS PROMISED: "+c.wrong)
-			failed = append(failed, c.title+" ("+c.wrong+")")
+			failed = append(failed, c.topic+", "+strings.TrimSpace(c.title)+" ("+c.wrong+")")
 		}
-		s.line("  %s  %s  %s  %s", pad(c.title, widths[0]), pad(c.ledger, widths[1]), pad(c.events, widths[2]), mark)
+		s.line("  %s  %s  %s  %s", pad(c.title, widths[0]), pad(c.vendor, widths[1]), pad(c.events, widths[2]), mark)
 	}
 	s.line("")
-	if complaints := w.gateway.Complaints(); len(complaints) > 0 {
-		failed = append(failed, fmt.Sprintf("the gateway refused %d requests as malformed", len(complaints)))
+	kept := len(rows) - len(failed)
+	if n := len(w.doubles.complaints()); n > 0 {
+		failed = append(failed, fmt.Sprintf("the vendors refused %d requests as malformed", n))
 	}
-	s.line("  %d of %d as promised, after %.1f s.", len(rows)-min(len(failed), len(rows)), len(rows), took.Seconds())
+	s.line("  %d of %d as promised, after %.1f s.", kept, len(rows), took.Seconds())
 	return failed
 }
 
@@ -158,7 +166,11 @@ func (s *screen) hints(w *world) {
 
 // later shows an event that came after the sample.
 func (s *screen) later(w *world, a arrival) {
-	s.line("  %s  %s  %s  money moved: %s", s.dim(a.at.Format("15:04:05")), pad(a.key, 24), pad(describe([]event{a.event}), 24), money(w.gateway.moves(a.key)))
+	text := fmt.Sprintf("  %s  %s  %s", s.dim(a.at.Format("15:04:05")), pad(a.key, 24), pad(describe([]event{a.event}), 24))
+	if moves := w.doubles.moves([]string{a.key}); len(moves) > 0 {
+		text += "  money moved: " + money(moves)
+	}
+	s.line("%s", strings.TrimRight(text, " "))
 }
 
 func pad(text string, width int) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +36,7 @@ type world struct {
 
 	kafka     string
 	redis     string
-	gateway   *gateway
+	doubles   *doubles
 	callbacks string
 	publisher *kafkastream.Publisher
 	events    *events
@@ -74,21 +73,11 @@ func (w *world) start(o options) error {
 	if err != nil {
 		return err
 	}
-	if w.gateway, err = startGateway(secrets.ua, secrets.key); err != nil {
+	if w.doubles, err = startDoubles(secrets); err != nil {
 		return err
 	}
-	w.group.OnClose("gateway", 5*time.Second, func(context.Context) error { w.gateway.server.Close(); return nil })
-	env := map[string]string{
-		"KAFKA_BROKERS": w.kafka, "REDIS_ADDRS": w.redis, "ADMIN_ADDR": "127.0.0.1:0",
-		"LISTEN_ADDR": "127.0.0.1:0", "CALLBACK_TOKEN_KEYS_FILE": secrets.tokens, "FINGERPRINT_KEYS_FILE": secrets.fingerprints,
-		"WITHHOLD_URL": w.gateway.server.URL, "WITHHOLD_ACCOUNTS_FILE": secrets.accounts,
-		"WITHHOLD_MISSING_WORDS": notFound, "TOPICS_CREATE": "true", "TOPICS": "withhold.request", "VENDORS": "withhold", "TOPICS_PARTITIONS": "2",
-		// All times are a fraction of a production's, so that a wait can be watched.
-		"WITHHOLD_TIMEOUT": "1s", "REDIS_TIMEOUT": "900ms", "WITHHOLD_LEASE": "2s", "WITHHOLD_SETTLE": "2s",
-		"WITHHOLD_DEADLINE": "10m", "PARK_TIERS": "1s,2s,5s", "RECORD_LIFETIME": "24h", "ASK_WINDOW": "24h",
-		"DRAIN_BUDGET": "3s", "HEARTBEAT_INTERVAL": "500ms", "REBALANCE_TIMEOUT": "5s", "SESSION_TIMEOUT": "6s",
-		"POD_GRACE": "10s",
-	}
+	w.group.OnClose("doubles", 5*time.Second, func(context.Context) error { w.doubles.close(); return nil })
+	env := w.settings(secrets)
 	getenv := func(name string) string { return env[name] }
 	listening := w.log.expect(map[string]string{"service": "callback-ingest", "msg": "listening", "port": "callbacks"})
 	w.group.Go("callback-ingest", func(ctx context.Context) error { return callbackingest.Run(ctx, nil, getenv, w.log) })
@@ -97,6 +86,7 @@ func (w *world) start(o options) error {
 		return err
 	}
 	w.callbacks, _ = line["addr"].(string)
+	w.doubles.callAt("http://" + w.callbacks + "/callbacks/esign")
 	env["CALLBACK_BASE_URL"] = "http://" + w.callbacks // only now: the dispatcher is not started yet
 	prepared := w.log.expect(map[string]string{"service": "dispatcher", "msg": "prepared"})
 	w.group.Go("dispatcher", func(ctx context.Context) error { return dispatcher.Run(ctx, nil, getenv, w.log) })
@@ -104,6 +94,26 @@ func (w *world) start(o options) error {
 		return err
 	}
 	return w.connect()
+}
+
+// settings are those of both services. All times are a fraction of a production's, so that a wait can be watched.
+func (w *world) settings(s secrets) map[string]string {
+	return map[string]string{
+		"KAFKA_BROKERS": w.kafka, "REDIS_ADDRS": w.redis, "ADMIN_ADDR": "127.0.0.1:0", "LISTEN_ADDR": "127.0.0.1:0",
+		"CALLBACK_TOKEN_KEYS_FILE": s.tokens, "FINGERPRINT_KEYS_FILE": s.fingerprints,
+		"TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "2",
+		"REDIS_TIMEOUT": "900ms", "RECORD_LIFETIME": "24h", "ASK_WINDOW": "24h", "PARK_TIERS": "1s,2s,5s",
+		"DRAIN_BUDGET": "3s", "HEARTBEAT_INTERVAL": "500ms", "REBALANCE_TIMEOUT": "5s", "SESSION_TIMEOUT": "6s", "POD_GRACE": "10s",
+
+		"WITHHOLD_URL": w.doubles.gatewayURL, "WITHHOLD_ACCOUNTS_FILE": s.accounts, "WITHHOLD_MISSING_WORDS": notFound,
+		"WITHHOLD_TIMEOUT": "1s", "WITHHOLD_LEASE": "2s", "WITHHOLD_SETTLE": "2s", "WITHHOLD_DEADLINE": "10m",
+
+		"ESIGN_URL": w.doubles.identityURL, "ESIGN_ACCOUNTS_FILE": s.apps, "ESIGN_TIMEOUT": "1s", "ESIGN_SHARE_FOR": "100ms",
+		// The last delay is too long to be waited for: whoever is left there, a callback frees.
+		"IDENTITY_TIERS": "500ms,1s,10m", "IDENTITY_DEADLINE": "1h",
+
+		"DAXPAY_URL": w.doubles.allocURL, "DAXPAY_ACCOUNTS_FILE": s.installations, "DAXPAY_TIMEOUT": "1s",
+	}
 }
 
 // wait returns the awaited log line, or why it will not come.
@@ -175,13 +185,16 @@ func (w *world) connect() error {
 		return err
 	}
 	w.group.OnClose("reader", 5*time.Second, func(context.Context) error { client.Close(); return nil })
-	spec := catalog.Withhold()
-	for topic, read := range map[string]func(stream.Message) event{spec.ResultTopic: result, spec.DeadLetterTopic(): letter} {
-		readers, err := w.events.watch(w.ctx, client, topic, read)
+	readers := map[string]func(stream.Message) event{}
+	for _, spec := range catalog.Specs() {
+		readers[spec.ResultTopic], readers[spec.DeadLetterTopic()] = result, letter
+	}
+	for topic, read := range readers {
+		watching, err := w.events.watch(w.ctx, client, topic, read)
 		if err != nil {
 			return err
 		}
-		w.group.OnClose("reader of "+topic, 10*time.Second, func(context.Context) error { readers.Wait(); return nil })
+		w.group.OnClose("reader of "+topic, 10*time.Second, func(context.Context) error { watching.Wait(); return nil })
 	}
 	return nil
 }
@@ -212,19 +225,19 @@ func (w *world) send(ctx context.Context, rows []row) (stop func() error) {
 
 func (w *world) sendRow(ctx context.Context, r row) error {
 	for _, s := range r.sends {
-		for {
-			seen, more := w.events.of(r.keys()...)
-			if len(seen) >= s.after {
-				break
-			}
-			select {
-			case <-more:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		wait := s.wait
+		if wait == nil {
+			wait = r.keys()
 		}
-		m := stream.Message{Topic: catalog.Withhold().Topic, Key: []byte(s.key), Value: s.value}
-		if err := w.publisher.Publish(ctx, m); err != nil {
+		seen, err := w.events.wait(ctx, s.after, wait...)
+		if err != nil {
+			return err
+		}
+		value := s.value
+		if s.make != nil {
+			value = s.make(seen)
+		}
+		if err := w.publisher.Publish(ctx, stream.Message{Topic: r.topic, Key: []byte(s.key), Value: value}); err != nil {
 			return err
 		}
 	}
@@ -312,21 +325,25 @@ func without(err, one error) error {
 	return errors.Join(left...)
 }
 
-// secrets are the files and the gateway's account, made anew for each run.
-type secrets struct{ ua, key, accounts, tokens, fingerprints string }
+// secrets are the vendors' accounts, and the files in which the services find them; they are made anew for each run.
+type secrets struct {
+	ua, key, app, appSecret, allocSecret                string
+	accounts, apps, installations, tokens, fingerprints string
+}
 
 func writeSecrets(folder string) (secrets, error) {
 	random := make([]byte, 8)
 	_, _ = rand.Read(random) // never fails
-	s := secrets{ua: "sandbox", key: hex.EncodeToString(random)}
-	accounts, err := json.Marshal(map[string]map[string]string{"default": {"ua": s.ua, "key": s.key}})
-	if err != nil {
-		return secrets{}, err
+	s := secrets{
+		ua: "sandbox", key: hex.EncodeToString(random), app: "7438000000", appSecret: rand.Text(), allocSecret: rand.Text(),
 	}
+	account := func(fields map[string]any) string { return string(encode(map[string]any{"default": fields})) }
 	for path, content := range map[*string]struct{ name, text string }{
-		&s.accounts:     {"accounts.json", string(accounts)},
-		&s.tokens:       {"token-keys", rand.Text()},
-		&s.fingerprints: {"fingerprint-keys", rand.Text()},
+		&s.accounts:      {"accounts.json", account(map[string]any{"ua": s.ua, "key": s.key})},
+		&s.apps:          {"apps.json", account(map[string]any{"appId": s.app, "secret": s.appSecret})},
+		&s.installations: {"installations.json", account(map[string]any{"secret": s.allocSecret})},
+		&s.tokens:        {"token-keys", rand.Text()},
+		&s.fingerprints:  {"fingerprint-keys", rand.Text()},
 	} {
 		*path = filepath.Join(folder, content.name)
 		if err := os.WriteFile(*path, []byte(content.text), 0o600); err != nil {

@@ -25,7 +25,7 @@ type Query struct {
 func DecodeQuery(body commands.Body) (Query, error) {
 	fields, err := readObject(body)
 	if err != nil {
-		return Query{}, fmt.Errorf("the command is not one JSON object: %w", err)
+		return Query{}, fmt.Errorf("the command: %w", err)
 	}
 	in := queryReader{fields: fields}
 	q := Query{

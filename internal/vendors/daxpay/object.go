@@ -1,54 +1,30 @@
 package daxpay
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"strings"
+
+	"paydispatch/internal/vendors/wire"
 )
 
 // object are a JSON object's values by their exact names, each as it was sent: encoding/json's structs would match
 // names in any case, and signatures need the tokens.
 type object map[string]json.RawMessage
 
-var (
-	errNotObject = errors.New("not a JSON object")
-	errTwice     = errors.New("a name stands twice")
-	errTrailing  = errors.New("something follows the JSON object")
-)
-
 // readObject reads one JSON object and nothing else. A name that stands twice, in whatever case, is refused: the server
-// signs from maps that ignore case, so which of the two was signed is anyone's guess. Errors are texts of ours, since
-// those of encoding/json quote the input.
+// signs from maps that ignore case, so which of the two was signed is anyone's guess.
 func readObject(raw []byte) (object, error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, errNotObject
+	out, err := wire.Object(raw)
+	if err != nil {
+		return nil, err
 	}
-	out, seen := object{}, map[string]bool{}
-	for dec.More() {
-		t, err := dec.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
-			return nil, errNotObject
-		}
+	seen := make(map[string]bool, len(out))
+	for name := range out {
 		folded := strings.ToLower(name)
 		if seen[folded] {
-			return nil, errTwice
+			return nil, wire.ErrTwice
 		}
 		seen[folded] = true
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, errNotObject
-		}
-		out[name] = value
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, errNotObject
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errTrailing
 	}
 	return out, nil
 }

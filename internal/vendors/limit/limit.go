@@ -65,6 +65,8 @@ type Breaker struct {
 
 // Observer are hooks for metrics; each may be nil.
 type Observer struct {
+	// Gate is told of each method before its first call.
+	Gate func(vendor, method string)
 	// Breaker is told of each change of a method's breaker: "closed", "half-open" or "open".
 	Breaker func(vendor, method, state string)
 	// PutOff is told of each call that was not let through, with its code.
@@ -76,15 +78,18 @@ type Observer struct {
 // halfOpenCalls are let through to find out whether the vendor is back.
 const halfOpenCalls = 3
 
-// Vendor holds the limits of one vendor.
+// Vendor holds the limits of one vendor. Its methods are for wiring: they are not safe for concurrent use, while what
+// they return is.
 type Vendor struct {
 	config   Config
 	inFlight *semaphore.Weighted
+	// gates by method: whoever calls a method shares its limits.
+	gates map[string]*gate
 }
 
 // New returns the limits of one vendor.
 func New(c Config) *Vendor {
-	v := &Vendor{config: c}
+	v := &Vendor{config: c, gates: map[string]*gate{}}
 	if c.InFlight > 0 {
 		v.inFlight = semaphore.NewWeighted(int64(c.InFlight))
 	}
@@ -136,7 +141,14 @@ type gate struct {
 }
 
 func (v *Vendor) gate(method string) *gate {
+	if g, ok := v.gates[method]; ok {
+		return g
+	}
 	g := &gate{Vendor: v, method: method}
+	v.gates[method] = g
+	if v.config.Observe.Gate != nil {
+		v.config.Observe.Gate(v.config.Vendor, method)
+	}
 	if v.config.Rate > 0 {
 		g.rate = rate.NewLimiter(rate.Limit(v.config.Rate), max(v.config.Burst, 1))
 	}

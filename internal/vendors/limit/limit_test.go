@@ -167,3 +167,23 @@ func TestSharedQuota(t *testing.T) {
 		require.EqualValues(t, 2, v.calls.Load())
 	})
 }
+
+// Whoever calls a method shares its limits, and what watches it hears of the method before its first call.
+func TestAMethodHasOneGate(t *testing.T) {
+	t.Parallel()
+	var gates []string
+	limits := limit.New(limit.Config{
+		Vendor: "v", Breaker: limit.Breaker{MinCalls: 2, Faults: 0.5, Window: time.Minute, Open: time.Minute},
+		Observe: limit.Observer{Gate: func(vendor, method string) { gates = append(gates, vendor+"/"+method) }},
+	})
+	failing := &vendor{do: func() error {
+		return &vendors.Error{Class: commands.ClassUnknown, Code: "timeout", Err: errors.New("x")}
+	}}
+	one, other, another := limits.Sender("m", failing), limits.Sender("m", failing), limits.Sender("n", failing)
+	require.Equal(t, []string{"v/m", "v/n"}, gates)
+	for range 2 {
+		require.Equal(t, "timeout", vendors.CodeOf(send(one)))
+	}
+	requirePutOff(t, send(other), limit.CodeBreakerOpen)
+	require.Equal(t, "timeout", vendors.CodeOf(send(another)))
+}

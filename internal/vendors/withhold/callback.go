@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/vendors/wire"
 )
 
 // What can be wrong with a callback.
@@ -98,7 +99,7 @@ func callbackMembers(body []byte) ([]member, error) {
 	var members []member
 	for key, values := range form {
 		if len(values) != 1 {
-			return nil, fmt.Errorf("%w: %w", ErrCallbackUnreadable, errTwice)
+			return nil, fmt.Errorf("%w: %w", ErrCallbackUnreadable, wire.ErrTwice)
 		}
 		value, err := encode(values[0])
 		if err != nil {

@@ -98,9 +98,9 @@ func (o ConfirmOrder) params() map[string]any {
 
 // decodeFields reads a command whose fields read takes; the others are problems.
 func decodeFields(body commands.Body, read func(*orderReader)) error {
-	fields, err := readObject(body)
+	fields, err := wire.Object(body)
 	if err != nil {
-		return fmt.Errorf("the command is not one JSON object: %w", err)
+		return fmt.Errorf("the command: %w", err)
 	}
 	in := orderReader{fields: fields}
 	read(&in)

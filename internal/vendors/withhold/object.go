@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"paydispatch/internal/vendors/wire"
 )
 
 // member is one member of a JSON object with its tokens as they were sent.
@@ -18,32 +20,11 @@ type member struct {
 // object are an object's values by their exact names: encoding/json's structs would match names in any case.
 type object map[string]json.RawMessage
 
-var (
-	errNotObject = errors.New("not a JSON object")
-	errTwice     = errors.New("a name stands twice")
-	errTrailing  = errors.New("something follows the JSON object")
-)
-
-// readObject reads one JSON object and nothing else. A name that stands twice is refused: which one counts is a matter
-// of the reader, and ours and the vendor's might differ.
-func readObject(raw []byte) (object, error) {
-	members, err := readMembers(raw)
-	if err != nil {
-		return nil, err
-	}
-	out := make(object, len(members))
-	for _, m := range members {
-		out[m.key] = m.rawValue
-	}
-	return out, nil
-}
-
-// readMembers reads an object's members in the order in which they stand. Errors are texts of ours, since those of
-// encoding/json quote the input.
+// readMembers reads an object's members in the order in which they stand.
 func readMembers(raw []byte) ([]member, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, errNotObject
+		return nil, wire.ErrNotObject
 	}
 	var out []member
 	seen := map[string]bool{}
@@ -52,23 +33,23 @@ func readMembers(raw []byte) ([]member, error) {
 		t, err := dec.Token()
 		key, ok := t.(string)
 		if err != nil || !ok {
-			return nil, errNotObject
+			return nil, wire.ErrNotObject
 		}
 		if seen[key] {
-			return nil, errTwice
+			return nil, wire.ErrTwice
 		}
 		seen[key] = true
 		m := member{key: key, rawKey: bytes.TrimLeft(raw[start:dec.InputOffset()], ", \t\r\n")}
 		if err := dec.Decode(&m.rawValue); err != nil {
-			return nil, errNotObject
+			return nil, wire.ErrNotObject
 		}
 		out = append(out, m)
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, errNotObject
+		return nil, wire.ErrNotObject
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errTrailing
+		return nil, wire.ErrNotObject
 	}
 	return out, nil
 }

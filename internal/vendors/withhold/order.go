@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/vendors/wire"
 )
 
 // Order is a decoded withhold.request command, under the vendor's own names.
@@ -28,9 +29,9 @@ type Order struct {
 
 // DecodeOrder reads a command's body. All problems are reported together; no error holds a value of the body.
 func DecodeOrder(body commands.Body) (Order, error) {
-	fields, err := readObject(body)
+	fields, err := wire.Object(body)
 	if err != nil {
-		return Order{}, fmt.Errorf("the command is not one JSON object: %w", err)
+		return Order{}, fmt.Errorf("the command: %w", err)
 	}
 	var (
 		o    Order
@@ -104,7 +105,7 @@ func (r *orderReader) bizData(to *Personal) {
 	if !ok {
 		return
 	}
-	fields, err := readObject(raw)
+	fields, err := wire.Object(raw)
 	if err != nil {
 		r.problem("biz_data", "must be an object")
 		return
@@ -169,7 +170,7 @@ func (o Order) params(notifyURL string) map[string]any {
 
 // personalOf returns what the vendor's texts must not repeat, of any body that can be read at all.
 func personalOf(body commands.Body) []string {
-	fields, err := readObject(body)
+	fields, err := wire.Object(body)
 	if err != nil {
 		return nil
 	}
@@ -185,7 +186,7 @@ func personalOf(body commands.Body) []string {
 	} {
 		take(fields, name)
 	}
-	if biz, err := readObject(fields["biz_data"]); err == nil {
+	if biz, err := wire.Object(fields["biz_data"]); err == nil {
 		take(biz, "protocol_no")
 	}
 	return out

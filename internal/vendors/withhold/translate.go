@@ -38,7 +38,7 @@ type answer struct {
 // decodeAnswer reads a reply liberally, since gateways of this family write status as "1", 1, "-1" or -1, and response
 // as an object, [], null, "" or JSON in a string. What it cannot read is an error, free of the reply's content.
 func decodeAnswer(body []byte) (answer, error) {
-	fields, err := readObject(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
+	fields, err := wire.Object(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
 	if err != nil {
 		return answer{}, fmt.Errorf("the reply: %w", err)
 	}
@@ -70,7 +70,7 @@ func decodeResponse(raw json.RawMessage, text bool) (object, error) {
 	}
 	switch raw[0] {
 	case '{':
-		fields, err := readObject(raw)
+		fields, err := wire.Object(raw)
 		if err != nil || len(fields) == 0 {
 			return nil, err
 		}

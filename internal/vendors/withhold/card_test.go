@@ -216,7 +216,7 @@ func TestCheckTheOtherInterfaces(t *testing.T) {
 		cmd.RequestID, cmd.Account = "R9", "second"
 		require.EqualError(t, one.check.Check(cmd), "requestId: differs from the command's\naccount: differs from the command's", topic)
 		cmd.Body = []byte(`{"requestId":`)
-		require.ErrorContains(t, one.check.Check(cmd), "the command is not one JSON object", topic)
+		require.ErrorContains(t, one.check.Check(cmd), "the command: not one JSON object", topic)
 	}
 	require.Zero(t, g.Requests())
 }

@@ -86,7 +86,7 @@ func TestCheckHoldsTheCommandAgainstItsBody(t *testing.T) {
 	}
 	for _, raw := range []string{"", "null", "[]", "{", `{"a":1} {}`, `{"amount":"1","amount":"2"}`, "\xff"} {
 		cmd.Body = commands.Body(raw)
-		require.ErrorContains(t, client.Check(cmd), "not one JSON object", raw)
+		require.ErrorContains(t, client.Check(cmd), "the command: ", raw)
 	}
 }
 

@@ -79,7 +79,7 @@ func (c Callback) Reply() (commands.Reply, error) {
 	return translate("callback", "", map[string]string{
 		"pay_order_no": c.PayOrderNo, "pay_type": c.PayType, "pay_status": c.PayStatus, "pay_time": c.PayTime,
 		"channel_response": c.ChannelResponse,
-	}, nil)
+	}, wire.Scrub)
 }
 
 // callbackMembers reads a JSON object, or a form as an object of strings.

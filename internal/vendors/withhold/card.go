@@ -206,15 +206,15 @@ func (c *Client) tie(ctx context.Context, cmd commands.Command, s step) (command
 	if err != nil {
 		return commands.Reply{}, err
 	}
-	return a.tieReply(s.gives, s.without, c.secrets(s.merchant, cmd))
+	return a.tieReply(s.gives, s.without, c.scrubber(s.merchant, cmd))
 }
 
 // tieReply translates the reply to one of the two steps. No field of it names the request, so nothing more can be held
 // against it.
-func (a answer) tieReply(gives, without string, personal []string) (commands.Reply, error) {
+func (a answer) tieReply(gives, without string, clean scrubber) (commands.Reply, error) {
 	switch {
 	case a.status < 0:
-		return a.refusal(commands.StatusRefused, personal), nil
+		return a.refusal(commands.StatusRefused, clean), nil
 	case a.status != 1:
 		return commands.Reply{}, wire.Unreadable(CodeUnreadable, "the reply's status is neither 1 nor negative")
 	}
@@ -224,7 +224,7 @@ func (a answer) tieReply(gives, without string, personal []string) (commands.Rep
 	}
 	return commands.Reply{
 		Status: commands.StatusSucceeded, Code: strconv.Itoa(a.status), Fields: map[string]string{gives: given},
-		Message: wire.Scrub(a.message, append(personal, given)...),
+		Message: clean(a.message, given),
 	}, nil
 }
 

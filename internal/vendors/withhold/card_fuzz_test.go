@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/vendors/wire"
 )
 
 // FuzzDecodeCards: what is taken is whole, and all of it that is personal or a code is known to the scrubber.
@@ -49,7 +50,7 @@ func FuzzTieReply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		reply, err := a.tieReply("unique_code", CodeNoUniqueCode, nil)
+		reply, err := a.tieReply("unique_code", CodeNoUniqueCode, wire.Scrub)
 		switch {
 		case err != nil:
 			require.Zero(t, reply)

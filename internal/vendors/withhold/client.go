@@ -121,7 +121,7 @@ func (c *Client) Send(ctx context.Context, cmd commands.Command) (commands.Reply
 	if err != nil {
 		return commands.Reply{}, err
 	}
-	return a.sendReply(order.BizOrderNo, c.secrets(m, cmd))
+	return a.sendReply(order.BizOrderNo, c.scrubber(m, cmd))
 }
 
 // Ask asks about the order by single-order-query. It needs Key, RequestID and Account of the command, not its body.
@@ -142,7 +142,7 @@ func (c *Client) Ask(ctx context.Context, cmd commands.Command) (commands.Reply,
 	if err != nil {
 		return commands.Reply{}, err
 	}
-	return a.askReply(string(cmd.Key), c.missing, c.secrets(m, cmd))
+	return a.askReply(string(cmd.Key), c.missing, c.scrubber(m, cmd))
 }
 
 // call posts one envelope and reads the answer.
@@ -176,14 +176,22 @@ func (c *Client) notifyURL(order commands.OperationKey) string {
 	return c.notify(string(order))
 }
 
-// secrets are what the gateway's free texts must not repeat: personal data, the key, and the order's notify_url with
-// the token at its end.
-func (c *Client) secrets(m merchant, cmd commands.Command) []string {
-	out := append(personalOf(cmd.Body), m.key)
-	if notify := c.notifyURL(cmd.Key); notify != "" {
-		out = append(out, notify, notify[strings.LastIndexByte(notify, '/')+1:])
+// scrubber takes out of one of the gateway's free texts what it must not repeat, and more that the caller knows.
+type scrubber func(text string, more ...string) string
+
+// scrubber returns one that knows the command's personal data, the key, and the order's notify_url with the token at its
+// end. Most texts are empty, and cost nothing.
+func (c *Client) scrubber(m merchant, cmd commands.Command) scrubber {
+	return func(text string, more ...string) string {
+		if text == "" {
+			return ""
+		}
+		known := append(personalOf(cmd.Body), m.key)
+		if notify := c.notifyURL(cmd.Key); notify != "" {
+			known = append(known, notify, notify[strings.LastIndexByte(notify, '/')+1:])
+		}
+		return wire.Scrub(text, append(known, more...)...)
 	}
-	return out
 }
 
 // notBuilt is the error of a request that never left; no retry by itself would help, but nothing is proven about the

@@ -11,6 +11,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/wire"
 )
 
 // FuzzCipher seals and opens any text in any setting.
@@ -75,9 +76,9 @@ func FuzzAnswer(f *testing.F) {
 		for _, ask := range []bool{false, true} {
 			var reply commands.Reply
 			if ask {
-				reply, err = a.askReply("B-1", missing, nil)
+				reply, err = a.askReply("B-1", missing, wire.Scrub)
 			} else {
-				reply, err = a.sendReply("B-1", nil)
+				reply, err = a.sendReply("B-1", wire.Scrub)
 			}
 			if err != nil {
 				require.Equal(t, commands.ClassUnknown, vendors.ClassOf(err))

@@ -104,7 +104,7 @@ func decodeResponse(raw json.RawMessage, text bool) (object, error) {
 var replyFields = []string{"pay_order_no", "pay_type", "pay_status", "pay_time", "channel_response"}
 
 // orderReply translates an accepted answer about one order. Only an answer that names our order counts.
-func (a answer) orderReply(order string, personal []string) (commands.Reply, error) {
+func (a answer) orderReply(order string, clean scrubber) (commands.Reply, error) {
 	if a.response == nil {
 		return commands.Reply{}, wire.Unreadable(CodeNoResponse, "the reply says status 1 but holds no order")
 	}
@@ -124,21 +124,21 @@ func (a answer) orderReply(order string, personal []string) (commands.Reply, err
 		}
 		values[name] = text
 	}
-	return translate(strconv.Itoa(a.status), a.message, values, personal)
+	return translate(strconv.Itoa(a.status), a.message, values, clean)
 }
 
 // translate maps a pay_status and carries the other values over. values hold the members of replyFields.
-func translate(code, message string, values map[string]string, personal []string) (commands.Reply, error) {
+func translate(code, message string, values map[string]string, clean scrubber) (commands.Reply, error) {
 	status := translateStatus(values["pay_status"])
 	if status == commands.StatusUnclear {
 		return commands.Reply{}, wire.Unreadable(CodePayStatus, "the reply's pay_status is none of success, fail, "+
 			"initial, pending, wait_pay")
 	}
 	fields := maps.Clone(values)
-	fields["channel_response"] = wire.Scrub(values["channel_response"], personal...)
+	fields["channel_response"] = clean(values["channel_response"])
 	maps.DeleteFunc(fields, func(_, v string) bool { return v == "" })
 	return commands.Reply{
-		Status: status, Code: code, Message: wire.Scrub(message, personal...), Fields: fields,
+		Status: status, Code: code, Message: clean(message), Fields: fields,
 	}, nil
 }
 
@@ -156,33 +156,33 @@ func translateStatus(payStatus string) commands.Status {
 }
 
 // refusal is the reply to a submission that was not accepted. It is no proof that no debit exists.
-func (a answer) refusal(status commands.Status, personal []string) commands.Reply {
+func (a answer) refusal(status commands.Status, clean scrubber) commands.Reply {
 	return commands.Reply{
-		Status: status, Code: strconv.Itoa(a.status), Message: wire.Scrub(a.message, personal...),
+		Status: status, Code: strconv.Itoa(a.status), Message: clean(a.message),
 	}
 }
 
 // sendReply translates the reply to single-withhold.
-func (a answer) sendReply(order string, personal []string) (commands.Reply, error) {
+func (a answer) sendReply(order string, clean scrubber) (commands.Reply, error) {
 	switch {
 	case a.status == 1:
-		return a.orderReply(order, personal)
+		return a.orderReply(order, clean)
 	case a.status < 0:
-		return a.refusal(commands.StatusRefused, personal), nil
+		return a.refusal(commands.StatusRefused, clean), nil
 	}
 	return commands.Reply{}, wire.Unreadable(CodeUnreadable, "the reply's status is neither 1 nor negative")
 }
 
 // askReply translates the reply to single-order-query.
-func (a answer) askReply(order string, missing wordings, personal []string) (commands.Reply, error) {
+func (a answer) askReply(order string, missing wordings, clean scrubber) (commands.Reply, error) {
 	switch {
 	case a.status == 1:
-		return a.orderReply(order, personal)
+		return a.orderReply(order, clean)
 	case a.status < 0 && a.response == nil && missing.match(a.message):
-		return a.refusal(commands.StatusMissing, personal), nil
+		return a.refusal(commands.StatusMissing, clean), nil
 	case a.status < 0:
 		return commands.Reply{}, wire.Unreadable(CodeAskRefused, fmt.Sprintf("the gateway refused the query with "+
-			"status %d: %s", a.status, wire.Scrub(a.message, personal...)))
+			"status %d: %s", a.status, clean(a.message)))
 	}
 	return commands.Reply{}, wire.Unreadable(CodeUnreadable, "the reply's status is neither 1 nor negative")
 }

@@ -125,9 +125,13 @@ var table = map[string]rule{
 		},
 		libs: []string{envLib},
 	},
+	"cmd/internal/metric": {
+		may:  []string{"internal/commands", "internal/operation", "internal/stream"},
+		libs: []string{prometheus},
+	},
 	"cmd/internal/service": {
 		may: []string{
-			"cmd/internal/settings", "internal/admin", "internal/commands", "internal/idempotency",
+			"cmd/internal/metric", "cmd/internal/settings", "internal/admin", "internal/commands", "internal/idempotency",
 			"internal/idempotency/redisstore", "internal/lifecycle", "internal/stream", "internal/stream/kafkastream",
 		},
 		libs: []string{prometheus, cobra},
@@ -165,6 +169,7 @@ var table = map[string]rule{
 			"internal/stream/memstream", "internal/vendors/sim/withhold", "internal/vendors/sim/esign", "internal/vendors/sim/daxpay"),
 		libs: []string{testify, rate, errgroup},
 	},
+	"test/docs": {may: []string{"cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
 	"test/integration/...": {
 		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
 		libs: []string{testify, franz, miniredis, errgroup, kafkaGo, redisLib}, // to empty real parts between tests
@@ -183,7 +188,7 @@ var embeddedLibs = []string{franz, miniredis}
 // wiring is what the wiring of a service may import beside its shell: the ports, the real adapters, the common parts.
 // It and embedded are clipped, so that appending to them copies.
 var wiring = slices.Clip([]string{
-	"cmd/internal/service", "cmd/internal/settings",
+	"cmd/internal/metric", "cmd/internal/service", "cmd/internal/settings",
 	"internal/commands", "internal/operation", "internal/idempotency", "internal/idempotency/epoch",
 	"internal/idempotency/redisstore", "internal/stream", "internal/stream/kafkastream", "internal/vendors",
 	"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/limit", "internal/vendors/withhold", "internal/vendors/esign",

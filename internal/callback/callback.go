@@ -36,8 +36,18 @@ const (
 	VerdictIgnored   = "ignored"    // a GET where those carry nothing
 )
 
+// Verdicts lists all verdicts.
+func Verdicts() []string {
+	return []string{
+		VerdictAccepted, VerdictForged, VerdictMalformed, VerdictUnknown, VerdictMismatch, VerdictFault, VerdictThrottled,
+		VerdictMethod, VerdictIgnored,
+	}
+}
+
 // Config is what a Handler needs.
 type Config struct {
+	// Vendor names whose callbacks these are, for logs and spans.
+	Vendor string
 	Store  idempotency.Store
 	Driver *operation.Driver
 	Reader Reader
@@ -51,8 +61,10 @@ type Config struct {
 	// Answer is the body of a 200 (withhold: "success").
 	Answer string
 	Logger *slog.Logger
-	// Observe is told of each callback's verdict; nil observes nothing.
-	Observe func(verdict string)
+	// Observe is told of each callback's verdict and how long it took to come to it; nil observes nothing.
+	Observe func(verdict string, took time.Duration)
+	// Tracer makes the spans of callbacks; nil makes none.
+	Tracer operation.Tracer
 }
 
 // Handler serves POST <Pattern>.
@@ -63,58 +75,72 @@ func New(c Config) *Handler { return &Handler{c} }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(r.Context(), h.Timeout)
 	defer cancel()
-	verdict, order := h.take(ctx, w, r)
-	if h.Observe != nil {
-		h.Observe(verdict)
+	var span operation.Span
+	if h.Tracer != nil {
+		ctx, span = h.Tracer.Callback(ctx, h.Vendor)
 	}
-	h.Logger.Info("callback", "verdict", verdict, "key", order)
+	verdict, about := h.take(ctx, w, r)
+	took := time.Since(began)
+	if span != nil {
+		span.About(about)
+		span.End(verdict, verdict == VerdictFault)
+	}
+	if h.Observe != nil {
+		h.Observe(verdict, took)
+	}
+	h.Logger.Info("callback", "vendor", h.Vendor, "verdict", verdict, "key", about.Key, "request_id", about.RequestID,
+		"trace_id", operation.Trace{Parent: about.Trace}.ID(), "took", took)
 	h.answer(w, verdict)
 }
 
-// take deals with one callback and returns its verdict and, once it is authentic, its order.
-func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request) (verdict string, order commands.OperationKey) {
+// take deals with one callback and returns its verdict and, once it is authentic, the operation that it is about: its
+// key, and what is recorded of it.
+func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request) (verdict string, about commands.State) {
 	if r.Method == http.MethodGet && h.IgnoreGet {
-		return VerdictIgnored, ""
+		return VerdictIgnored, about
 	}
 	if r.Method != http.MethodPost {
-		return VerdictMethod, ""
+		return VerdictMethod, about
 	}
 	if !h.Limit.Allow() {
-		return VerdictThrottled, ""
+		return VerdictThrottled, about
 	}
 	word, err := h.Reader.Read(r, func() ([]byte, error) { return io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody)) })
 	switch {
 	case errors.Is(err, ErrForged):
-		return VerdictForged, ""
+		return VerdictForged, about
 	case err != nil:
 		h.Logger.Warn("callback cannot be read", "key", word.Key, "err", err)
-		return VerdictMalformed, word.Key
+		return VerdictMalformed, commands.State{Key: word.Key}
 	}
-	return h.verdict(word.Key, h.apply(ctx, word)), word.Key
+	about, err = h.apply(ctx, word)
+	return h.verdict(word.Key, err), about
 }
 
 // apply moves the operation and returns only when its result, if there is a new one, is durable.
-func (h *Handler) apply(ctx context.Context, word Word) error {
+func (h *Handler) apply(ctx context.Context, word Word) (about commands.State, err error) {
+	about.Key = word.Key
 	spec := h.Driver.Policy.Spec
 	record, err := h.Store.Load(ctx, operation.Key(spec, word.Key))
 	if err != nil {
-		return err
+		return about, err
 	}
 	if record.Version == 0 {
-		return &commands.Refusal{Event: "callback", Reason: commands.ReasonUnknownOrder}
+		return about, &commands.Refusal{Event: "callback", Reason: commands.ReasonUnknownOrder}
 	}
 	state, err := commands.DecodeState(record.Value)
 	if err != nil {
-		return err
+		return about, err
 	}
 	command, err := question(state, spec.KeyField)
 	if err != nil {
-		return err
+		return state, err
 	}
 	_, err = h.Driver.Drive(ctx, operation.Job{Command: command, Record: record, State: state, Entry: word.Event})
-	return err
+	return state, err
 }
 
 func (h *Handler) verdict(order commands.OperationKey, err error) string {

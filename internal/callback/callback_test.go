@@ -89,7 +89,7 @@ func newIngest(t *testing.T) *ingest {
 	mux.Handle(callback.Pattern("withhold"), callback.New(callback.Config{
 		Store: in.store, Driver: driver, Reader: callback.Tokened{Tokens: tokens, Decoder: lines{}}, MaxBody: 64, Timeout: time.Second,
 		Limit: rate.NewLimiter(rate.Inf, 1), Answer: "success", Logger: slog.New(slog.DiscardHandler),
-		Observe: func(v string) { in.verdicts = append(in.verdicts, v) },
+		Observe: func(v string, _ time.Duration) { in.verdicts = append(in.verdicts, v) },
 	}))
 	in.handler = mux
 	return in

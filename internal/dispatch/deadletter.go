@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -33,13 +34,15 @@ const keptOfTooLarge = 64 << 10
 func (t *task) reject(ctx context.Context, r commands.Rejection) error {
 	r.Origin = origin(t.message)
 	result := t.spec.Rejected(r, time.Now())
-	trace, _ := t.message.Header(operation.HeaderTrace)
-	event := operation.Event(*result, t.spec.ResultTopic, string(trace))
+	event := t.trace.Carry(operation.Event(*result, t.spec.ResultTopic, ""))
 	if result.Subject == "" {
 		event.Key = t.message.Key
 	}
 	if err := t.Publisher.Publish(ctx, event); err != nil {
 		return fmt.Errorf("publish the rejection of %s: %w", r.Origin, err)
+	}
+	if t.Observe.Rejected != nil {
+		t.Observe.Rejected(t.spec.Topic)
 	}
 	return t.bury(ctx, r.Reason, r.Detail)
 }
@@ -65,7 +68,7 @@ func (t *task) bury(ctx context.Context, reason, detail string) error {
 	if t.Observe.DeadLettered != nil {
 		t.Observe.DeadLettered(t.spec.Topic, reason)
 	}
-	t.finished("dead_letter", "reason", reason, "detail", detail)
+	t.finished("dead_letter", slog.String("reason", reason), slog.String("detail", detail))
 	return nil
 }
 

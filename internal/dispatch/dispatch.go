@@ -47,6 +47,8 @@ type Config struct {
 	MaxBytes int
 	Logger   *slog.Logger
 	Observe  Observer
+	// Tracer makes the spans of messages; nil makes none.
+	Tracer operation.Tracer
 }
 
 // Observer are hooks for metrics; each may be nil.
@@ -54,6 +56,9 @@ type Observer struct {
 	// Finished is told of each message that needs nothing more: its command topic, how it ended ("succeeded", "parked",
 	// "rejected", "dead_letter", …) and how long the handling took.
 	Finished func(topic, outcome string, took time.Duration)
+	// Rejected is told of each rejected result that is published beside the operations' own (operation.Observer.Published
+	// tells of those).
+	Rejected func(topic string)
 	// DeadLettered is told of each dead letter by its reason.
 	DeadLettered func(topic, reason string)
 	// Panicked is told of each recovered panic.
@@ -96,8 +101,20 @@ func (d *Dispatcher) Handle(ctx context.Context, m stream.Message) error {
 	if !ok {
 		return fmt.Errorf("topic %s is not one of %v", m.Topic, d.Topics())
 	}
-	t := task{Dispatcher: d, route: route, spec: route.Driver.Policy.Spec, message: m, began: time.Now()}
-	return t.run(ctx)
+	t := task{Dispatcher: d, route: route, spec: route.Driver.Policy.Spec, message: m, trace: operation.TraceOf(m), began: time.Now()}
+	if d.Tracer == nil {
+		return t.run(ctx)
+	}
+	ctx, span := d.Tracer.Message(ctx, m)
+	t.trace = span.Trace()
+	t.message = t.trace.Carry(m) // what comes of the message, parked copies too, belongs below this span
+	err := t.run(ctx)
+	if t.about.Key == "" {
+		t.about = t.job.State
+	}
+	span.About(t.about)
+	span.End(t.outcome, err != nil)
+	return err
 }
 
 // task is one message under way.
@@ -106,8 +123,15 @@ type task struct {
 	route   Route
 	spec    commands.Spec
 	message stream.Message
-	began   time.Time
+	// trace is the context that comes with the message, or that of its span.
+	trace operation.Trace
+	began time.Time
+	// command is the message's, once it was read, and job the work on it, once that is known.
+	command commands.Command
 	job     operation.Job
+	// outcome is how it ended, "" while it must be tried again, and about the operation as it stood then.
+	outcome string
+	about   commands.State
 }
 
 // run deals with the message, and with a panic on the way: it never becomes a result.
@@ -137,6 +161,7 @@ func (t *task) arrive(ctx context.Context) error {
 	if rejection != nil {
 		return t.reject(ctx, *rejection)
 	}
+	t.command = command
 	other, err := t.claimRequest(ctx, command)
 	if err != nil {
 		return err
@@ -148,10 +173,9 @@ func (t *task) arrive(ctx context.Context) error {
 		})
 	}
 	record := t.Store.Expect(operation.Key(t.spec, command.Key))
-	trace, _ := t.message.Header(operation.HeaderTrace)
 	t.job = operation.Job{
-		Command: command, Message: t.message, Record: record,
-		State: commands.Begin(command, string(trace), time.Now()),
+		Command: command, Message: t.message, Trace: t.trace, Record: record,
+		State: commands.Begin(command, t.trace.Parent, time.Now()),
 		Entry: commands.Arrived{Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: record.Forgot, Written: t.message.Time},
 	}
 	return t.drive(ctx)
@@ -205,6 +229,7 @@ func (t *task) due(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: parked command: %w", operation.ErrUnreadable, err)
 	}
+	t.command = command
 	record, err := t.Store.Load(ctx, operation.Key(t.spec, memory.Key))
 	if err != nil {
 		return fmt.Errorf("load the record of %s: %w", memory.Key, err)
@@ -221,7 +246,7 @@ func (t *task) due(ctx context.Context) error {
 		})
 	}
 	t.job = operation.Job{
-		Command: command, Message: t.message, Record: record, State: state,
+		Command: command, Message: t.message, Trace: t.trace, Record: record, State: state,
 		Entry: commands.Due{Parks: memory.Parks},
 	}
 	return t.drive(ctx)
@@ -232,6 +257,7 @@ func (t *task) drive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.about = outcome.State
 	kind := ""
 	if outcome.Result != nil {
 		kind = outcome.Result.Kind()
@@ -239,7 +265,7 @@ func (t *task) drive(ctx context.Context) error {
 	if kind == commands.KindRejected {
 		return t.bury(ctx, "order_reused", "an order with this "+t.spec.KeyField+" and another content is known")
 	}
-	t.finished(ended(outcome, kind), "key", t.job.Command.Key, "requestId", t.job.Command.RequestID, "phase", outcome.Phase.String())
+	t.finished(ended(outcome, kind), slog.String("phase", outcome.Phase.String()), slog.Int("sends", outcome.State.Sends))
 	return nil
 }
 
@@ -254,15 +280,20 @@ func ended(o operation.Outcome, kind string) string {
 	return "nothing_to_do"
 }
 
-func (t *task) finished(outcome string, more ...any) {
+// finished writes the one line of a message that needs nothing more. Who it was about stands there only where the
+// message was valid: a stranger's fields could hold anything.
+func (t *task) finished(outcome string, more ...slog.Attr) {
+	t.outcome = outcome
 	took := time.Since(t.began)
 	if t.Observe.Finished != nil {
 		t.Observe.Finished(t.spec.Topic, outcome, took)
 	}
-	t.Logger.Info("command finished", append([]any{
-		"topic", t.message.Topic, "partition", t.message.Partition, "offset", t.message.Offset,
-		"outcome", outcome, "took", took,
-	}, more...)...)
+	attrs := append(make([]slog.Attr, 0, 12),
+		slog.String("topic", t.message.Topic), slog.Int("partition", t.message.Partition), slog.Int64("offset", t.message.Offset),
+		slog.String("outcome", outcome), slog.Duration("took", took),
+		slog.String("key", string(t.command.Key)), slog.String("request_id", string(t.command.RequestID)),
+		slog.String("trace_id", t.trace.ID()))
+	t.Logger.LogAttrs(context.Background(), slog.LevelInfo, "command finished", append(attrs, more...)...)
 }
 
 // brokeDown deals with a panic: what may have been sent is parked to be asked about, the rest is dead-lettered.
@@ -271,7 +302,7 @@ func (t *task) brokeDown(ctx context.Context, p any) error {
 		t.Observe.Panicked(t.spec.Topic)
 	}
 	t.Logger.Error("panic while handling a command", "topic", t.message.Topic, "partition", t.message.Partition,
-		"offset", t.message.Offset, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+		"offset", t.message.Offset, "trace_id", t.trace.ID(), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 	if t.job.Entry != nil {
 		shelved, err := t.route.Driver.Shelve(ctx, t.job)
 		if err != nil {

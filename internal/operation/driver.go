@@ -46,6 +46,8 @@ type Config struct {
 	Logger  *slog.Logger
 	// Observe is told of each vendor call and publication; the zero value observes nothing.
 	Observe Observer
+	// Tracer makes the spans of vendor calls; nil makes none.
+	Tracer Tracer
 }
 
 // Observer are hooks for metrics; each may be nil.
@@ -54,8 +56,17 @@ type Observer struct {
 	Called func(what, outcome string, took time.Duration)
 	// Published is told of each result event by its kind.
 	Published func(kind string)
-	// Parked is told of each parking by the phase of the operation.
-	Parked func(phase commands.Phase)
+	// Announced is told of each verdict that is durable: its kind, and how long ago the command was written to its topic.
+	// Where that is not known (callbacks) the operation's beginning counts.
+	Announced func(kind string, age time.Duration)
+	// Asked is told of each question before it is put, Parked of each parking: the operation's phase, and its age since
+	// it began.
+	Asked  func(phase commands.Phase, age time.Duration)
+	Parked func(phase commands.Phase, age time.Duration)
+	// Resent is told of each submission beyond an operation's first.
+	Resent func()
+	// Conflicted is told of each write of a record that another writer was quicker than.
+	Conflicted func()
 }
 
 // Driver performs what the core decides for the operations of one command topic.
@@ -97,6 +108,8 @@ type Job struct {
 	Command commands.Command
 	// Message is what is parked if it comes to that.
 	Message stream.Message
+	// Trace is what results carry; where it is empty they carry the trace that the operation began in.
+	Trace Trace
 	// Record stands in the store; State is its decoded value, or what is believed when there is none.
 	Record idempotency.Record
 	State  commands.State
@@ -168,7 +181,13 @@ func (r *run) perform(ctx context.Context, next commands.State, act commands.Act
 		if ok, err := r.store(ctx, next); err != nil || !ok {
 			return false, err
 		}
-		return false, r.publish(ctx, next.Result, commands.Published{})
+		if err := r.publish(ctx, next.Result, commands.Published{}); err != nil {
+			return false, err
+		}
+		if r.Observe.Announced != nil {
+			r.Observe.Announced(next.Result.Kind(), time.Since(r.written()))
+		}
+		return false, nil
 	case commands.DoReport:
 		r.state = next
 		return false, r.publish(ctx, act.Result, commands.Published{})
@@ -194,6 +213,9 @@ func (r *run) store(ctx context.Context, next commands.State) (bool, error) {
 	}
 	record, err := r.Store.Swap(ctx, r.record, value)
 	if conflict, ok := errors.AsType[*idempotency.Conflict](err); ok {
+		if r.Observe.Conflicted != nil {
+			r.Observe.Conflicted()
+		}
 		return false, r.take(conflict.Standing)
 	}
 	if err != nil {
@@ -280,6 +302,9 @@ func (r *run) send(ctx context.Context) error {
 		r.fact = commands.SendFailed{Attempt: attempt, Class: commands.ClassRetryable, Code: CodeLeaseOver}
 		return nil
 	}
+	if attempt > 1 && r.Observe.Resent != nil {
+		r.Observe.Resent()
+	}
 	ctx, cancel := context.WithDeadline(ctx, r.state.Lease)
 	defer cancel()
 	reply, err := r.call(ctx, "send", r.Sender.Send)
@@ -295,6 +320,9 @@ func (r *run) ask(ctx context.Context) error {
 	if r.Asker == nil {
 		return ErrNoVendor
 	}
+	if r.Observe.Asked != nil {
+		r.Observe.Asked(r.state.Phase, time.Since(r.state.FirstSeen))
+	}
 	reply, err := r.call(ctx, "ask", r.Asker.Ask)
 	if err != nil {
 		r.fact = commands.AskFailed{Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
@@ -308,12 +336,19 @@ func (r *run) call(ctx context.Context, what string, f func(context.Context, com
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
+	var span Span
+	if r.Tracer != nil {
+		ctx, span = r.Tracer.Call(ctx, r.Policy.Spec.Topic, what, r.state.Sends)
+	}
 	reply, err := f(ctx, r.job.Command)
 	outcome := reply.Status.String()
 	if err != nil {
 		outcome = vendors.CodeOf(err)
 		r.Logger.Warn("vendor call failed", "topic", r.Policy.Spec.Topic, "call", what, "key", r.state.Key, "attempt", r.state.Sends,
 			"class", vendors.ClassOf(err).String(), "err", err)
+	}
+	if span != nil {
+		span.End(outcome, err != nil)
 	}
 	if r.Observe.Called != nil {
 		r.Observe.Called(what, outcome, time.Since(began))
@@ -358,7 +393,7 @@ func (r *run) park(ctx context.Context, next commands.State, act commands.Action
 		return false, fmt.Errorf("park %s: %w", next.Key, err)
 	}
 	if r.Observe.Parked != nil {
-		r.Observe.Parked(next.Phase)
+		r.Observe.Parked(next.Phase, time.Since(next.FirstSeen))
 	}
 	// When another writer was quicker the copy finds his word when it comes due; it is not decided again here, or the
 	// same fact would park a second copy.
@@ -369,7 +404,8 @@ func (r *run) park(ctx context.Context, next commands.State, act commands.Action
 }
 
 func (r *run) publish(ctx context.Context, result *commands.Result, then commands.Event) error {
-	if err := r.Publisher.Publish(ctx, Event(*result, r.Policy.Spec.ResultTopic, r.trace())); err != nil {
+	event := r.trace().onto(Event(*result, r.Policy.Spec.ResultTopic, ""))
+	if err := r.Publisher.Publish(ctx, event); err != nil {
 		return fmt.Errorf("publish %s of %s: %w", result.Type, result.Subject, err)
 	}
 	if r.Observe.Published != nil {
@@ -382,12 +418,20 @@ func (r *run) publish(ctx context.Context, result *commands.Result, then command
 	return nil
 }
 
-func (r *run) trace() string {
-	if r.state.Trace != "" {
-		return r.state.Trace
+// trace is what a result of this job carries.
+func (r *run) trace() Trace {
+	if r.job.Trace.Parent != "" {
+		return r.job.Trace
 	}
-	trace, _ := r.job.Message.Header(HeaderTrace)
-	return string(trace)
+	return Trace{Parent: r.state.Trace}
+}
+
+// written is when the command was written to its topic, or, where no message tells, when the operation began.
+func (r *run) written() time.Time {
+	if at := Written(r.job.Message); !at.IsZero() {
+		return at
+	}
+	return r.state.FirstSeen
 }
 
 // Shelve parks an operation whose handling broke down in the middle (a panic), without calling the vendor: what may have

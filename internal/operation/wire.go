@@ -17,8 +17,8 @@ const (
 	HeaderState = "pd-state"
 	// HeaderTopic carries the command topic of a parked message.
 	HeaderTopic = "pd-topic"
-	// HeaderTrace is the W3C trace context, handed through from command to result.
-	HeaderTrace = "traceparent"
+	// HeaderWritten carries when the command of a parked message was written to its topic, in Unix milliseconds.
+	HeaderWritten = "pd-written"
 )
 
 // DelayTopic is where operations of a command topic wait for one tier, such as "withhold.request.delay.5s".
@@ -48,14 +48,27 @@ func Parked(m stream.Message, s commands.State, p commands.Policy, act commands.
 	if err != nil {
 		return stream.Message{}, fmt.Errorf("encode the state of %s: %w", s.Key, err)
 	}
-	own := []string{HeaderState, HeaderTopic, stream.HeaderDue}
+	own := []string{HeaderState, HeaderTopic, stream.HeaderDue, HeaderWritten}
 	headers := slices.DeleteFunc(slices.Clone(m.Headers), func(h stream.Header) bool { return slices.Contains(own, h.Key) })
 	headers = append(headers,
 		stream.Header{Key: HeaderState, Value: state},
 		stream.Header{Key: HeaderTopic, Value: []byte(s.Topic)},
 		stream.Header{Key: stream.HeaderDue, Value: strconv.AppendInt(nil, dueMillis(act.Until), 10)},
 	)
+	if at := Written(m); !at.IsZero() {
+		headers = append(headers, stream.Header{Key: HeaderWritten, Value: strconv.AppendInt(nil, at.UnixMilli(), 10)})
+	}
 	return stream.Message{Topic: DelayTopic(s.Topic, p.Tiers[act.Tier]), Key: m.Key, Value: m.Value, Headers: headers}, nil
+}
+
+// Written is when a command was written to its topic, also that of a parked copy; zero when the message does not tell.
+func Written(m stream.Message) time.Time {
+	if text, ok := m.Header(HeaderWritten); ok {
+		if millis, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+			return time.UnixMilli(millis)
+		}
+	}
+	return m.Time
 }
 
 // dueMillis rounds up, so that a copy never comes due before the moment that its state names.

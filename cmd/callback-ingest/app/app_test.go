@@ -15,6 +15,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"paydispatch/internal/callback"
 	"paydispatch/internal/commands"
@@ -136,6 +137,46 @@ func TestItAnswersUntilItIsToldToStop(t *testing.T) {
 	for _, secret := range []string{hunter2, tokens.Token("order-1"), stranger.Token("order-1")} {
 		require.NotContains(t, l.String(), secret)
 	}
+}
+
+// What is away for longer than the grace takes the pod out of service, and brings it back; it never has it restarted.
+func TestReadinessFollowsRedisAndTheBrokers(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	server := miniredis.RunT(t)
+	var l log
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	getenv := settingsOf(t, "REDIS_ADDRS", server.Addr(), "KAFKA_BROKERS", cluster.ListenAddrs()[0], "READY_GRACE", "300ms")
+	go func() { ended <- Run(ctx, nil, getenv, &l) }()
+	require.Eventually(t, func() bool { return l.listening("callbacks") != "" }, time.Minute, 10*time.Millisecond)
+	operators := "http://" + l.listening("admin")
+	becomes := func(want int, says string) {
+		t.Helper()
+		var body string
+		require.Eventually(t, func() bool {
+			var status int
+			status, body = get(t, "GET", operators+"/readyz")
+			return status == want && strings.Contains(body, says)
+		}, time.Minute, 10*time.Millisecond, "last answer: %s", &body)
+		status, _ := get(t, "GET", operators+"/healthz")
+		require.Equal(t, http.StatusOK, status)
+	}
+	becomes(http.StatusOK, `"problems":[]`)
+	server.Close()
+	becomes(http.StatusServiceUnavailable, "redis has not answered for")
+	require.NoError(t, server.Restart())
+	becomes(http.StatusOK, `"problems":[]`)
+	cluster.Close()
+	becomes(http.StatusServiceUnavailable, "kafka has not answered for")
+	_, metrics := get(t, "GET", operators+"/metrics")
+	require.Contains(t, metrics, `paydispatch_reachable{dependency="redis"} 1`)
+	require.Contains(t, metrics, `paydispatch_reachable{dependency="kafka"} 0`)
+	require.Contains(t, metrics, `paydispatch_build_info{`)
+	cancel()
+	require.NoError(t, <-ended)
 }
 
 func TestATakenPortStopsTheStart(t *testing.T) {

@@ -79,14 +79,14 @@ func (w wiring) esign(mux *http.ServeMux) error {
 // driver completes a driver's configuration with what all of them share.
 func (w wiring) driver(c operation.Config) (*operation.Driver, error) {
 	c.Store, c.Publisher, c.Logger = w.store, w.publisher, w.service.Log
-	c.Observe = w.metrics.operation(c.Policy.Spec.Topic)
+	c.Observe = w.metrics.operations.Observer(c.Policy.Spec)
 	return operation.New(c)
 }
 
 // handler completes a handler's configuration with what all of them share.
 func (w wiring) handler(vendor string, c callback.Config) *callback.Handler {
 	l := w.config.Listen
-	c.Store, c.Logger, c.Observe = w.store, w.service.Log, w.metrics.vendor(vendor)
+	c.Vendor, c.Store, c.Logger, c.Observe = vendor, w.store, w.service.Log, w.metrics.vendor(vendor)
 	c.MaxBody, c.Timeout, c.Limit = int64(l.MaxBody), l.Timeout, rate.NewLimiter(rate.Limit(l.Rate), l.Burst)
 	return callback.New(c)
 }

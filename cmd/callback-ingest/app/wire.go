@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"time"
 
+	"paydispatch/cmd/internal/metric"
 	"paydispatch/cmd/internal/service"
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/admin"
@@ -29,7 +30,7 @@ const name = "callback-ingest"
 // goes to stderr. A *settings.Invalid names every setting that cannot work.
 func Run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) error {
 	config, secret, problems := load(getenv)
-	if done, err := service.Arguments(name, args, settings.List(config), stderr); done {
+	if done, err := service.Arguments(name, args, settings.List(config), func(set *metric.Set) { newMetrics(set) }, stderr); done {
 		return err
 	}
 	if problems != nil {
@@ -50,15 +51,15 @@ func start(s *service.Service, c Config, secret secrets) error {
 	if err := s.Admin(ready); err != nil {
 		return err
 	}
-	store, err := s.Store(c.Redis)
+	m := newMetrics(s.Metrics)
+	store, err := s.Store(c.Redis, m.operations)
 	if err != nil {
 		return err
 	}
-	publisher, err := s.Publisher(kafka)
+	publisher, err := s.Publisher(kafka, m.operations)
 	if err != nil {
 		return err
 	}
-	m := newMetrics(s.Registry)
 	w := wiring{service: s, config: c, secret: secret, store: store, publisher: publisher, metrics: m, owner: service.Owner()}
 	mux, err := w.routes()
 	if err != nil {

@@ -10,23 +10,53 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
+	"paydispatch/cmd/internal/metric"
 	"paydispatch/internal/commands"
 	"paydispatch/internal/stream/kafkastream"
+	"paydispatch/internal/vendors/catalog"
+	"paydispatch/internal/vendors/limit"
 )
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewPedanticRegistry()
-	m := newMetrics(reg)
-	m.touch("withhold.request")
+	m := newMetrics(metric.NewSet(reg))
+	m.touch("withhold.request", []string{"withhold.request", "withhold.request.delay.5s"})
+	o := m.operations.Observer(catalog.Withhold())
+	l := m.limits()
+	l.Gate("withhold", "single-withhold")
 	require.Zero(t, value(t, reg, "paydispatch_results_total", "topic=withhold.request", "kind=unresolved"), "an alarm sees a zero first")
 
-	o := m.operation("withhold.request")
+	for name, labels := range map[string]string{
+		"paydispatch_breaker_open":           "method=single-withhold",
+		"paydispatch_put_off_calls_total":    "code=breaker_open",
+		"paydispatch_running_handlers":       "topic=withhold.request.delay.5s",
+		"paydispatch_store_conflicts_total":  "topic=withhold.request",
+		"paydispatch_resends_total":          "topic=withhold.request",
+		"paydispatch_end_to_end_seconds":     "kind=unresolved",
+		"paydispatch_open_age_seconds":       "phase=asking",
+		"paydispatch_dead_letters_total":     "reason=panic",
+		"paydispatch_handler_failures_total": "topic=withhold.request",
+		"paydispatch_store_losses_total":     "",
+	} {
+		if labels == "" {
+			require.Zero(t, value(t, reg, name))
+			continue
+		}
+		require.Zero(t, value(t, reg, name, labels), name)
+	}
 	o.Called("send", "succeeded", time.Second)
 	o.Published(commands.KindSucceeded)
-	o.Parked(commands.Asking)
+	o.Parked(commands.Asking, time.Minute)
+	o.Asked(commands.Pending, time.Hour)
+	o.Announced(commands.KindSucceeded, -time.Second) // the broker's clock was ahead
+	o.Resent()
+	o.Conflicted()
+	l.Breaker("withhold", "single-withhold", "open")
+	l.PutOff("withhold", "single-withhold", limit.CodeBusy)
 	d := m.dispatch()
 	d.Finished("withhold.request", "succeeded", time.Second)
+	d.Rejected("withhold.request")
 	d.DeadLettered("withhold.request", "invalid")
 	d.Panicked("withhold.request")
 	s := m.stream()
@@ -48,13 +78,22 @@ func TestMetrics(t *testing.T) {
 	}{
 		{"paydispatch_vendor_call_seconds", []string{"call=send", "outcome=succeeded"}, 1},
 		{"paydispatch_results_total", []string{"kind=succeeded"}, 1},
+		{"paydispatch_results_total", []string{"kind=rejected"}, 1},
+		{"paydispatch_open_age_seconds", []string{"step=park", "phase=asking"}, 1},
+		{"paydispatch_open_age_seconds", []string{"step=ask", "phase=pending"}, 1},
+		{"paydispatch_end_to_end_seconds", []string{"kind=succeeded"}, 1},
+		{"paydispatch_asks_total", nil, 1},
+		{"paydispatch_resends_total", nil, 1},
+		{"paydispatch_store_conflicts_total", nil, 1},
+		{"paydispatch_breaker_open", nil, 1},
+		{"paydispatch_put_off_calls_total", []string{"code=vendor_busy"}, 1},
 		{"paydispatch_parked_total", []string{"phase=asking"}, 1},
 		{"paydispatch_command_seconds", []string{"outcome=succeeded"}, 1},
 		{"paydispatch_dead_letters_total", []string{"reason=invalid"}, 1},
-		{"paydispatch_panics_total", nil, 1},
-		{"paydispatch_fetched_messages_total", nil, 3},
-		{"paydispatch_fetched_bytes_total", nil, 300},
-		{"paydispatch_running_handlers", nil, 1},
+		{"paydispatch_panics_total", []string{"topic=withhold.request"}, 1},
+		{"paydispatch_fetched_messages_total", []string{"topic=withhold.request"}, 3},
+		{"paydispatch_fetched_bytes_total", []string{"topic=withhold.request"}, 300},
+		{"paydispatch_running_handlers", []string{"topic=withhold.request"}, 1},
 		{"paydispatch_held_partitions", []string{"topic=withhold.request.delay.5s"}, 1},
 		{"paydispatch_handler_failures_total", nil, 1},
 		{"paydispatch_fetch_failures_total", nil, 1},

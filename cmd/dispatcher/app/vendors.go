@@ -162,9 +162,8 @@ func (w wiring) limits(vendor string, l settings.Limits) (*limit.Vendor, error) 
 
 // driver completes a driver's configuration with what all of them share.
 func (w wiring) driver(c operation.Config) (*operation.Driver, error) {
-	topic := c.Policy.Spec.Topic
 	c.Policy.Patience = w.config.Group.Patience
-	c.Store, c.Publisher, c.Logger, c.Observe = w.store, w.publisher, w.service.Log, w.metrics.operation(topic)
+	c.Store, c.Publisher, c.Logger, c.Observe = w.store, w.publisher, w.service.Log, w.metrics.operations.Observer(c.Policy.Spec)
 	return operation.New(c)
 }
 

@@ -14,10 +14,12 @@ import (
 	"io"
 	"slices"
 
+	"paydispatch/cmd/internal/metric"
 	"paydispatch/cmd/internal/service"
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/admin"
 	"paydispatch/internal/dispatch"
+	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
 	"paydispatch/schemas"
@@ -30,7 +32,7 @@ const name = "dispatcher"
 // log goes to stderr. A *settings.Invalid names every setting that cannot work.
 func Run(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) error {
 	config, secrets, problems := load(getenv)
-	if done, err := service.Arguments(name, args, settings.List(config), stderr); done {
+	if done, err := service.Arguments(name, args, settings.List(config), func(set *metric.Set) { newMetrics(set) }, stderr); done {
 		return err
 	}
 	if problems != nil {
@@ -42,7 +44,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stderr 
 
 func start(s *service.Service, c Config, secret secrets) error {
 	s.Log.Info("starting", "settings", settings.List(c))
-	m := newMetrics(s.Registry)
+	m := newMetrics(s.Metrics)
 	prepared := make(chan struct{})
 	ready := admin.Check{Name: "prepared", Probe: service.Closed(prepared, "the group was not joined yet")}
 	moving := admin.Check{Name: "lanes", Probe: m.heads.moving(c.Group.StuckAfter)}
@@ -53,11 +55,11 @@ func start(s *service.Service, c Config, secret secrets) error {
 	if err != nil {
 		return err
 	}
-	store, err := s.Store(c.Redis)
+	store, err := s.Store(c.Redis, m.operations)
 	if err != nil {
 		return err
 	}
-	publisher, err := s.Publisher(kafka)
+	publisher, err := s.Publisher(kafka, m.operations)
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,8 @@ func start(s *service.Service, c Config, secret secrets) error {
 		return err
 	}
 	for _, r := range routes {
-		m.touch(r.Driver.Policy.Spec.Topic)
+		p := r.Driver.Policy
+		m.touch(p.Spec.Topic, append(operation.DelayTopics(p.Spec.Topic, p.Tiers), p.Spec.Topic))
 	}
 	dispatcher := dispatch.New(dispatch.Config{
 		Routes: routes, Store: store, Publisher: publisher, Validator: validator, Fingerprints: secret.fingerprints,

@@ -17,12 +17,15 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"paydispatch/cmd/internal/metric"
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/admin"
 	"paydispatch/internal/idempotency"
@@ -43,6 +46,7 @@ type RunFunc func(ctx context.Context, args []string, getenv func(string) string
 func Main(run RunFunc) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	redisstore.LogTo(slog.New(slog.DiscardHandler)) // its client tells no more than its errors do
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stderr)
 	if err == nil {
 		return 0
@@ -54,13 +58,15 @@ func Main(run RunFunc) int {
 	return 1
 }
 
-// Arguments reads the flags that all services know. done is true when there is nothing more to do.
-func Arguments(name string, args []string, config settings.Listing, stderr io.Writer) (done bool, err error) {
+// Arguments reads the flags that all services know. done is true when there is nothing more to do. measure makes the
+// metrics of the service beside those that all have.
+func Arguments(name string, args []string, config settings.Listing, measure func(*metric.Set), stderr io.Writer) (done bool, err error) {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	show := flags.Bool("print-config", false, "print the settings and exit")
+	count := flags.Bool("print-metrics", false, "print what is measured and exit")
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "usage: %s [--print-config]\n\nSettings are environment variables; secrets are in the files that they name.\n", name)
+		fmt.Fprintf(stderr, "usage: %s [--print-config | --print-metrics]\n\nSettings are environment variables; secrets are in the files that they name.\n", name)
 	}
 	err = flags.Parse(args)
 	switch {
@@ -69,9 +75,14 @@ func Arguments(name string, args []string, config settings.Listing, stderr io.Wr
 	case err != nil:
 		return true, settings.Check(err)
 	case flags.NArg() > 0:
-		return true, settings.Check(fmt.Errorf("argument %q: none is known but --print-config", flags.Arg(0)))
+		return true, settings.Check(fmt.Errorf("argument %q: none is known but --print-config and --print-metrics", flags.Arg(0)))
 	case *show:
 		return true, config.Print(stderr)
+	case *count:
+		set := metric.NewSet(prometheus.NewRegistry())
+		newMetrics(set, name)
+		measure(set)
+		return true, set.Table(stderr)
 	}
 	return false, nil
 }
@@ -79,10 +90,15 @@ func Arguments(name string, args []string, config settings.Listing, stderr io.Wr
 // Service is one running program.
 type Service struct {
 	*lifecycle.Group
-	Log      *slog.Logger
-	Registry *prometheus.Registry
-	level    *slog.LevelVar
-	process  settings.Process
+	Log *slog.Logger
+	// Metrics makes what the admin port shows.
+	Metrics *metric.Set
+
+	reachable *prometheus.GaugeVec
+	registry  *prometheus.Registry
+	level     *slog.LevelVar
+	process   settings.Process
+	watches   map[string]*watch
 }
 
 // New returns a service without any part yet; its log goes to stderr as JSON. grace is how long its parts may take to
@@ -91,16 +107,53 @@ func New(ctx context.Context, name string, p settings.Process, grace time.Durati
 	level := new(slog.LevelVar)
 	level.Set(p.LogLevel)
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})).With("service", name)
-	return &Service{
-		Group: lifecycle.New(ctx, grace, log), Log: log, Registry: admin.NewRegistry(), level: level, process: p,
+	s := &Service{
+		Group: lifecycle.New(ctx, grace, log), Log: log, registry: admin.NewRegistry(), level: level, process: p,
+		watches: map[string]*watch{},
 	}
+	s.Metrics = metric.NewSet(s.registry)
+	s.reachable = newMetrics(s.Metrics, name)
+	return s
 }
 
-// Admin opens the admin port. It is opened first, so that it is closed last.
+// newMetrics makes what all services show, beside Go's own.
+func newMetrics(set *metric.Set, service string) (reachable *prometheus.GaugeVec) {
+	set.Gauge("paydispatch_build_info", "What runs: always 1.", "service", "version", "revision", "go_version").
+		WithLabelValues(append([]string{service}, build()...)...).Set(1)
+	reachable = set.Gauge("paydispatch_reachable", "1 while the dependency gave its last sign of life in time.", "dependency")
+	for _, name := range []string{redis, kafka} {
+		reachable.WithLabelValues(name)
+	}
+	return reachable
+}
+
+// build is the version, revision and Go version that the program was built with, as far as the go command knew.
+func build() []string {
+	version, revision := "unknown", "unknown"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return []string{version, revision, runtime.Version()}
+	}
+	if info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			revision = s.Value
+		}
+	}
+	return []string{version, revision, info.GoVersion}
+}
+
+// Admin opens the admin port. It is opened first, so that it is closed last. Health has no checks of its own: a part
+// that cannot go on ends the process by itself, and what is away comes back without a restart.
 func (s *Service) Admin(ready ...admin.Check) error {
+	checks := []admin.Check{{Name: "running", Probe: s.Stopping}}
+	for _, name := range []string{redis, kafka} {
+		checks = append(checks, admin.Check{Name: name, Probe: s.watched(name).probe})
+	}
 	port, err := admin.New(s.Context(), admin.Config{
-		Addr: s.process.AdminAddr, Registry: s.Registry, Level: s.level, Log: s.Log,
-		Ready: append([]admin.Check{{Name: "running", Probe: s.Stopping}}, ready...),
+		Addr: s.process.AdminAddr, Registry: s.registry, Level: s.level, Log: s.Log, Ready: append(checks, ready...),
 	})
 	if err != nil {
 		return err
@@ -111,12 +164,18 @@ func (s *Service) Admin(ready ...admin.Check) error {
 }
 
 // Store opens the record store and waits until it answers. A server that may drop records is refused.
-func (s *Service) Store(r settings.Redis) (*redisstore.Store, error) {
-	store, err := r.Open()
+func (s *Service) Store(r settings.Redis, m *metric.Operations) (*redisstore.Store, error) {
+	config, err := r.Config()
 	if err != nil {
 		return nil, err
 	}
-	s.OnClose("redis", Closing, func(context.Context) error { return store.Close() })
+	config.OnForgot = m.Forgot
+	store, err := redisstore.New(config)
+	if err != nil {
+		return nil, err
+	}
+	s.OnClose(redis, Closing, func(context.Context) error { return store.Close() })
+	s.watch(redis, r.RoundTrip(), store.Ping)
 	backoff := stream.Defaults().Backoff()
 	for attempt := 1; ; attempt++ {
 		err := store.Check(s.Context())
@@ -131,13 +190,14 @@ func (s *Service) Store(r settings.Redis) (*redisstore.Store, error) {
 }
 
 // Publisher opens the way into Kafka; it connects at its first use.
-func (s *Service) Publisher(c kafkastream.Config) (*kafkastream.Publisher, error) {
+func (s *Service) Publisher(c kafkastream.Config, m *metric.Operations) (stream.Publisher, error) {
 	p, err := kafkastream.NewPublisher(kafkastream.PublisherConfig{Config: c, Logger: s.Log})
 	if err != nil {
 		return nil, err
 	}
 	s.OnClose("publisher", Closing, p.Close)
-	return p, nil
+	s.watch(kafka, pingTimeout, p.Ping)
+	return m.Publisher(p), nil
 }
 
 // Close closes what a failed start has opened, and returns the failure beside what went wrong in closing. A start that

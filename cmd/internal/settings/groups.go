@@ -19,19 +19,21 @@ import (
 
 // Process is what every service has.
 type Process struct {
-	AdminAddr string        `env:"ADMIN_ADDR"`
-	LogLevel  slog.Level    `env:"LOG_LEVEL"`
-	PodGrace  time.Duration `env:"POD_GRACE"`
+	AdminAddr  string        `env:"ADMIN_ADDR"`
+	LogLevel   slog.Level    `env:"LOG_LEVEL"`
+	PodGrace   time.Duration `env:"POD_GRACE"`
+	ReadyGrace time.Duration `env:"READY_GRACE"`
 }
 
 // DefaultProcess are the defaults.
 func DefaultProcess() Process {
-	return Process{AdminAddr: ":9090", LogLevel: slog.LevelInfo, PodGrace: 30 * time.Second}
+	return Process{AdminAddr: ":9090", LogLevel: slog.LevelInfo, PodGrace: 30 * time.Second, ReadyGrace: 30 * time.Second}
 }
 
 // Check returns every problem.
 func (p Process) Check() error {
-	return errors.Join(ListenAddress("ADMIN_ADDR", p.AdminAddr), Positive("POD_GRACE", p.PodGrace))
+	return errors.Join(ListenAddress("ADMIN_ADDR", p.AdminAddr), Positive("POD_GRACE", p.PodGrace),
+		Positive("READY_GRACE", p.ReadyGrace))
 }
 
 // Kafka is how to reach the brokers.
@@ -151,19 +153,28 @@ func (r Redis) Password() (string, error) {
 
 // Open returns the store; it connects at its first use.
 func (r Redis) Open() (*redisstore.Store, error) {
-	password, err := r.Password()
+	c, err := r.Config()
 	if err != nil {
 		return nil, err
 	}
+	return redisstore.New(c)
+}
+
+// Config returns the adapter's configuration.
+func (r Redis) Config() (redisstore.Config, error) {
+	password, err := r.Password()
+	if err != nil {
+		return redisstore.Config{}, err
+	}
 	encryption, err := TLSConfig(r.TLS, r.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("REDIS_TLS_CA_FILE: %w", err)
+		return redisstore.Config{}, fmt.Errorf("REDIS_TLS_CA_FILE: %w", err)
 	}
-	return redisstore.New(redisstore.Config{
+	return redisstore.Config{
 		Addrs: r.Addrs, Cluster: r.Cluster, Username: r.User, Password: password, TLS: encryption, DB: r.DB,
 		Prefix: r.Prefix, Buckets: r.Buckets, Lifetime: r.Lifetime, AskWindow: r.AskWindow,
 		Replicas: r.Replicas, WaitTimeout: r.WaitTimeout, Timeout: r.Timeout,
-	})
+	}, nil
 }
 
 // RoundTrip is the longest that one write may take.

@@ -52,6 +52,9 @@ type Config struct {
 	Timeout time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// OnForgot is told of each bucket that this process finds to have lost its memory: an alarm. A loss that another
+	// process found, before this one knew the bucket, is not told again. nil tells nobody; it must not block.
+	OnForgot func()
 }
 
 // Format implements fmt.Formatter, so that no verb shows the password.
@@ -77,6 +80,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.OnForgot == nil {
+		c.OnForgot = func() {}
 	}
 	return c
 }

@@ -245,7 +245,13 @@ func (s *Store) believe(ctx context.Context, bucket int, found string) (epoch.Ep
 		}
 		replace, accept := epoch.Judge(known, stands, s.newID, s.config.Now(), s.config.AskWindow)
 		if accept {
-			if stands == known || s.known[bucket].CompareAndSwap(remembered, &stands) {
+			if stands == known {
+				return stands, nil
+			}
+			if s.known[bucket].CompareAndSwap(remembered, &stands) {
+				if s.lost(known, stands) {
+					s.config.OnForgot()
+				}
 				return stands, nil
 			}
 			continue // another goroutine learned something in between
@@ -256,6 +262,18 @@ func (s *Store) believe(ctx context.Context, bucket int, found string) (epoch.Ep
 		}
 	}
 	return epoch.Epoch{}, errUnsettled
+}
+
+// lost tells whether a bucket that was known as the first epoch, zero when it was not, is found by its next one to have
+// lost its memory. A later mark of the same loss is none of its own.
+func (s *Store) lost(known, next epoch.Epoch) bool {
+	switch {
+	case next.Lost == 0:
+		return false
+	case known.IsZero():
+		return strings.HasPrefix(next.ID, strconv.Itoa(s.config.Buckets)+"."+s.self+".") // made here, for want of one
+	}
+	return known.ID != next.ID || known.Lost == 0
 }
 
 // parse reads a stored epoch, whose id tells the number of buckets that it was laid out for.

@@ -24,7 +24,8 @@ type ConsumerConfig struct {
 	// OnGap is called when a committed offset lies outside the partition's log: an alarm, since messages were lost
 	// (below) or the topic was made anew (above). An error is logged as well.
 	OnGap func(Gap)
-	// OnBehind is called after each fetch with the number of messages that the partition holds beyond it.
+	// OnBehind is called after each fetch with the number of messages that the partition holds beyond it, and with 0 when
+	// the partition is given up.
 	OnBehind func(topic string, partition int, messages int64)
 
 	Heartbeat   time.Duration // between heartbeats; 1 s

@@ -335,14 +335,17 @@ func TestConsumerTellsHowFarBehindItIs(t *testing.T) {
 	_, addresses := fake(t, kfake.SeedTopics(1, "t"))
 	fill(t, addresses, "t", 0, 30)
 	cfg := consumerConfig(addresses, "g")
-	var last atomic.Int64
+	var last, before atomic.Int64
 	last.Store(-1)
-	cfg.OnBehind = func(_ string, _ int, n int64) { last.Store(n) }
+	cfg.OnBehind = func(_ string, _ int, n int64) { before.Store(last.Swap(n)) }
 	all := &collector{}
 	stop := consume(t, consumer(t, cfg), all, "t")
 	all.await(t, 30)
-	require.NoError(t, stop())
 	require.Zero(t, last.Load())
+	last.Store(7)
+	require.NoError(t, stop())
+	require.Zero(t, last.Load(), "what waits in a partition that was given up is not told twice")
+	require.EqualValues(t, 7, before.Load())
 }
 
 func TestConsumerSurvivesABrokerRestart(t *testing.T) {

@@ -45,9 +45,11 @@ func (c *Consumer) newGeneration(gen *kafka.Generation, topics []string, abort c
 	return g
 }
 
+// close gives the partitions up: what waits in them is another member's from now on.
 func (g *generation) close() {
-	for _, s := range g.sources {
+	for at, s := range g.sources {
 		s.close()
+		g.consumer.cfg.OnBehind(at.topic, at.partition, 0)
 	}
 }
 

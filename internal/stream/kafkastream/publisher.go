@@ -138,6 +138,18 @@ func (p *Publisher) Publish(ctx context.Context, messages ...stream.Message) err
 	return nil
 }
 
+// Ping asks a broker for a sign of life; nothing is answered from memory.
+func (p *Publisher) Ping(ctx context.Context) error {
+	res, err := p.client.api.ApiVersions(ctx, &kafka.ApiVersionsRequest{})
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		return fmt.Errorf("ping the brokers: %w", err)
+	}
+	return nil
+}
+
 // attempt writes once. kafka-go goes on writing after its caller has gone, so the place in the queue is given back
 // only when it has finished.
 func (p *Publisher) attempt(ctx context.Context, w *kafka.Writer, messages []kafka.Message) error {

@@ -214,3 +214,13 @@ func TestPublisherWaitsForAllReplicas(t *testing.T) {
 	require.NoError(t, p.Publish(t.Context(), message("t", "k", "v")))
 	require.Equal(t, 1, produced.Hits())
 }
+
+func TestPingTellsWhetherABrokerAnswers(t *testing.T) {
+	t.Parallel()
+	c, addresses := fake(t)
+	p := publisher(t, kafkastream.PublisherConfig{Config: kafkastream.Config{Brokers: addresses, Timeout: time.Second}})
+	require.NoError(t, p.Ping(t.Context()))
+	c.Close()
+	require.Eventually(t, func() bool { return p.Ping(t.Context()) != nil }, 30*time.Second, 10*time.Millisecond)
+	require.ErrorContains(t, p.Ping(t.Context()), "ping the brokers")
+}

@@ -1,0 +1,67 @@
+package docs
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	ingestapp "paydispatch/cmd/callback-ingest/app"
+	dispatcherapp "paydispatch/cmd/dispatcher/app"
+)
+
+var update = flag.Bool("update", false, "rewrite the tables of docs/metrics.md")
+
+const page = "../../docs/metrics.md"
+
+// TestMetricsPage: the tables between the marks are what the services say of themselves; 'go test ./test/docs -update'
+// rewrites them.
+func TestMetricsPage(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(page)
+	require.NoError(t, err)
+	text := string(raw)
+	for service, run := range map[string]func(context.Context, []string, func(string) string, io.Writer) error{
+		"dispatcher": dispatcherapp.Run, "callback-ingest": ingestapp.Run,
+	} {
+		var table bytes.Buffer
+		require.NoError(t, run(t.Context(), []string{"--print-metrics"}, func(string) string { return "" }, &table))
+		begin, end := "<!-- "+service+" -->\n", "<!-- end of "+service+" -->\n"
+		before, rest, found := strings.Cut(text, begin)
+		require.True(t, found, "no mark %s", begin)
+		stands, after, found := strings.Cut(rest, end)
+		require.True(t, found, "no mark %s", end)
+		if !*update {
+			require.Equal(t, table.String(), stands, "docs/metrics.md is not what %s measures: go test ./test/docs -update", service)
+		}
+		text = before + begin + table.String() + end + after
+	}
+	if *update {
+		require.NoError(t, os.WriteFile(page, []byte(text), 0o600))
+	}
+}
+
+// TestLabelsAreExplained: every label that a table names stands in the page's list of labels.
+func TestLabelsAreExplained(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(page)
+	require.NoError(t, err)
+	tables, list, found := strings.Cut(string(raw), "## Labels\n")
+	require.True(t, found)
+	for line := range strings.Lines(tables) {
+		cells := strings.Split(line, " | ")
+		if len(cells) != 4 || !strings.HasPrefix(line, "| `paydispatch_") {
+			continue
+		}
+		for label := range strings.SplitSeq(cells[2], ", ") {
+			if label != "" {
+				require.Contains(t, list, "| "+label+" |", line)
+			}
+		}
+	}
+}

@@ -172,13 +172,34 @@ func (t *task) arrive(ctx context.Context) error {
 			Reason: "request_reused", Detail: reused(*other),
 		})
 	}
-	record := t.Store.Expect(operation.Key(t.spec, command.Key))
+	record, state, err := t.stands(ctx, command, commands.Begin(command, t.trace.Parent, time.Now()))
+	if err != nil {
+		return err
+	}
 	t.job = operation.Job{
-		Command: command, Message: t.message, Trace: t.trace, Record: record,
-		State: commands.Begin(command, t.trace.Parent, time.Now()),
+		Command: command, Message: t.message, Trace: t.trace, Record: record, State: state,
 		Entry: commands.Arrived{Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: record.Forgot, Written: t.message.Time},
 	}
 	return t.drive(ctx)
+}
+
+// stands returns what the operation begins with. A question stores nothing before it is put, so that only a look keeps
+// one that was answered from being put again, and its answer from being heard by nobody; what is sent stores its intent
+// first, and meets then what stands.
+func (t *task) stands(ctx context.Context, c commands.Command, begun commands.State) (idempotency.Record, commands.State, error) {
+	key := operation.Key(t.spec, c.Key)
+	if t.spec.Effect != commands.EffectRead {
+		return t.Store.Expect(key), begun, nil
+	}
+	record, err := t.Store.Load(ctx, key)
+	if err != nil {
+		return record, begun, fmt.Errorf("load the record of %s: %w", c.Key, err)
+	}
+	if record.Version == 0 {
+		return record, begun, nil
+	}
+	state, err := t.route.Driver.Recall(begun, record)
+	return record, state, err
 }
 
 // reused says in words what a requestId used before means. A store that forgot may have met this message first.

@@ -50,7 +50,7 @@ func NewProducer(brokers []string) (*Producer, error) {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(50_000), kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.MetadataMinAge(50*time.Millisecond),
+		kgo.MetadataMinAge(50*time.Millisecond), kgo.UnknownTopicRetries(-1),
 	)
 	if err != nil {
 		return nil, err

@@ -56,21 +56,55 @@ func (b *Broker) Renew(ctx context.Context, partitions int) error {
 	if _, err := drop.RequestWith(ctx, b.client); err != nil {
 		return fmt.Errorf("delete the topics of the last run: %w", err)
 	}
-	missing := All()
-	for end := time.Now().Add(30 * time.Second); ; {
+	missing, made := All(), map[string][16]byte{}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) { // a deleted topic goes away a little later
 		var err error
-		if missing, err = b.create(ctx, missing, partitions); err == nil && len(missing) == 0 {
+		if missing, err = b.create(ctx, missing, partitions, made); err == nil && len(missing) == 0 {
+			err = b.known(ctx, made, partitions)
+		}
+		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil || time.Now().After(end) {
 			return fmt.Errorf("create topics %v: %w", missing, err)
 		}
-		time.Sleep(200 * time.Millisecond) // a deleted topic goes away a little later
 	}
 }
 
-// create returns the topics that could not be created yet.
-func (b *Broker) create(ctx context.Context, names []string, partitions int) ([]string, error) {
+// known fails until the broker itself knows the topics as they were made, and not as they were before.
+func (b *Broker) known(ctx context.Context, made map[string][16]byte, partitions int) error {
+	req := kmsg.NewPtrMetadataRequest()
+	for name := range made {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+	}
+	res, err := req.RequestWith(ctx, b.client)
+	if err != nil {
+		return err
+	}
+	for _, t := range res.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			return err
+		}
+		led := 0
+		for _, p := range t.Partitions {
+			if p.ErrorCode == 0 && p.Leader >= 0 {
+				led++
+			}
+		}
+		if led != partitions || t.TopicID != made[*t.Topic] {
+			return fmt.Errorf("topic %s is not served yet", *t.Topic)
+		}
+	}
+	return nil
+}
+
+// create notes the ids of the topics that it made, and returns those that could not be created yet.
+func (b *Broker) create(ctx context.Context, names []string, partitions int, made map[string][16]byte) ([]string, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis = 10_000
 	for _, name := range names {
@@ -86,7 +120,9 @@ func (b *Broker) create(ctx context.Context, names []string, partitions int) ([]
 	for _, t := range res.Topics {
 		if e := kerr.ErrorForCode(t.ErrorCode); e != nil {
 			missing, err = append(missing, t.Topic), e
+			continue
 		}
+		made[t.Topic] = t.TopicID
 	}
 	return missing, err
 }

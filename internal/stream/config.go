@@ -13,6 +13,9 @@ import (
 type Config struct {
 	// InFlight bounds the handlers that run at once in one partition.
 	InFlight int
+	// Waiting bounds the messages of one partition that were handed over and wait for a place or for their key, since all
+	// of them are finished when the generation ends. 0 takes twice InFlight.
+	Waiting int
 	// Window bounds the messages of one partition between the first unfinished and the last handed over, so that a
 	// slow key cannot grow the memory or the amount that is handled again after a crash.
 	Window int
@@ -92,6 +95,7 @@ func Defaults() Config {
 func (c Config) WithDefaults() Config {
 	d := Defaults()
 	c.InFlight = orElse(c.InFlight, d.InFlight)
+	c.Waiting = orElse(c.Waiting, 2*c.InFlight)
 	c.Window = max(orElse(c.Window, d.Window), 1)
 	c.WindowBytes = orElse(c.WindowBytes, d.WindowBytes)
 	c.CommitEvery = orElse(c.CommitEvery, d.CommitEvery)

@@ -28,6 +28,8 @@ type lane struct {
 	behind map[string][]*item
 	ready  []*item // free to run as soon as a place is
 	active int
+	// waiting counts the items that are ready or behind another one of their key.
+	waiting int
 	bytes  int64
 	room   chan struct{} // holds a token when the window may have got smaller
 }
@@ -68,6 +70,7 @@ func (l *lane) admit(m Message, size int64) {
 	defer l.mu.Unlock()
 	it := &item{Message: m, slot: l.offsets.add(m.Offset), size: size}
 	l.bytes += size
+	l.waiting++
 	if key := string(m.Key); key != "" {
 		if queue, busy := l.behind[key]; busy {
 			l.behind[key] = append(queue, it)
@@ -85,7 +88,7 @@ func (l *lane) waitForRoom(size int64) error {
 			return err
 		}
 		l.mu.Lock()
-		fits := l.offsets.size() < l.cfg.Window && (l.bytes == 0 || l.bytes+size <= l.cfg.WindowBytes)
+		fits := l.waiting < l.cfg.Waiting && l.offsets.size() < l.cfg.Window && (l.bytes == 0 || l.bytes+size <= l.cfg.WindowBytes)
 		l.mu.Unlock()
 		if fits {
 			return nil
@@ -104,6 +107,8 @@ func (l *lane) startReady() {
 		l.ready[0] = nil
 		l.ready = l.ready[1:]
 		l.active++
+		l.waiting--
+		l.signal()
 		l.running.Go(func() { l.run(it) })
 	}
 }
@@ -179,6 +184,7 @@ func (l *lane) abandon(it *item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, later := range l.behind[string(it.Key)] {
+		l.waiting--
 		l.bytes -= later.size
 		l.cfg.Budget.giveBytes(later.size)
 	}
@@ -195,6 +201,11 @@ func (l *lane) leave(it *item) {
 	l.bytes -= it.size
 	l.cfg.Budget.giveBytes(it.size)
 	l.startReady()
+	l.signal()
+}
+
+// signal tells push that there may be room.
+func (l *lane) signal() {
 	select {
 	case l.room <- struct{}{}:
 	default:

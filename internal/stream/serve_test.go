@@ -448,3 +448,22 @@ func TestServeTellsOfALastCommitThatFailed(t *testing.T) {
 		require.Len(t, gen.committedCalls(), 3)
 	})
 }
+
+// What waits for a place is bounded, since all of it is finished when the generation ends.
+func TestServeTakesNoMoreThanItCanFinish(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "b", "a", "c", "d", "e", "f", "g", "h")
+		release := make(chan struct{})
+		h := &handler{fate: func(context.Context, stream.Message) error { <-release; return nil }}
+		cfg := config()
+		cfg.InFlight, cfg.Waiting = 2, 3
+		stop, wait := serving(t, gen, h, cfg)
+		synctest.Wait()
+		stop()
+		close(release)
+		require.NoError(t, wait())
+		require.ElementsMatch(t, []string{"0/0", "0/1", "0/2", "0/3", "0/4"}, h.ends())
+		require.EqualValues(t, 5, gen.at(0))
+	})
+}

@@ -22,7 +22,7 @@ LINTER = $(CACHE)/bin/golangci-lint-$(shell cat tools/go.mod tools/go.sum | sha2
 # ---------------------------------------------------------------------------------------------------------------------
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## broker, Redis, vendor double and both services in one process, and a sample of commands (ONCE=1: then exit)
@@ -77,7 +77,7 @@ bench: ## the dispatcher beside a plain loop and an unsafe pool: SCENARIO= SYSTE
 
 # ---------------------------------------------------------------------------------------------------------------------
 .PHONY: check
-check: fmt vet lint arch schemas ## all static checks: fmt vet lint arch schemas
+check: fmt vet lint arch schemas deploy ## all static checks: fmt vet lint arch schemas deploy
 
 .PHONY: fmt
 fmt: ## every file is as gofmt writes it ('gofmt -w .' mends)
@@ -104,3 +104,16 @@ arch: ## the import table and the other rules of the layout
 .PHONY: schemas
 schemas: ## the message schemas compile, and their fixtures pass the schema and the codec alike
 	@$(GO) test -vet=off -count=1 ./schemas/...
+
+.PHONY: deploy
+deploy: ## deploy/ as Kubernetes, Prometheus, Grafana and the programs will read it (apt: scripts/kube-install)
+	@cd deploy/check && $(GO) vet ./... && $(GO) test -vet=off -count=1 ./...
+	@cd deploy/compose/vendors && $(GO) vet ./...
+
+.PHONY: deploy-files
+deploy-files: ## write the files under deploy/ that are made from others
+	@cd deploy/check && $(GO) test -vet=off -count=1 -run '^TestTheFilesThatAreMadeFromOthersAreUpToDate$$' . -update
+
+.PHONY: check-k8s
+check-k8s: ## the manifests on a real Kubernetes API server, built once (apt: scripts/kube-install)
+	@scripts/kube-check

@@ -66,10 +66,8 @@ func ReadCode(ctx context.Context, root, bin string, tiers []string, scrape stri
 	if err != nil {
 		return c, err
 	}
-	if c.Metrics, err = ParseMetrics(text); err != nil {
-		return c, err
-	}
-	return c, c.unseen("testdata/unseen-metrics.txt")
+	c.Metrics, err = ParseMetrics(text)
+	return c, err
 }
 
 // printed asks a program for its settings.
@@ -111,30 +109,6 @@ func words(root string) (map[string]bool, error) {
 	return found, nil
 }
 
-// unseen adds the metrics of a file to those of the scrape.
-func (c Code) unseen(path string) error {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	var problems []error
-	for line := range strings.Lines(string(raw)) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 || fields[0] == "#" {
-			continue
-		}
-		switch name := fields[0]; {
-		case c.Metrics[name] != nil:
-			problems = append(problems, fmt.Errorf("%s: %s is in the scrape: take the line out", path, name))
-		case !c.Words[name]:
-			problems = append(problems, fmt.Errorf("%s: the code has no metric %s", path, name))
-		default:
-			c.Metrics.put(name, fields[1:]...)
-		}
-	}
-	return errors.Join(problems...)
-}
-
 // accepts starts a service with the settings of a container until it has read them, and returns what it refuses.
 // files are the secrets by the path in which the container sees them.
 func (c Code) accepts(service string, settings map[string]string, files map[string][]byte) error {
@@ -142,7 +116,7 @@ func (c Code) accepts(service string, settings map[string]string, files map[stri
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	var env []string
 	for name, value := range settings {
 		switch {

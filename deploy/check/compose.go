@@ -160,6 +160,15 @@ func (t Tree) stages() ([]stage, error) {
 	return all, nil
 }
 
+// LastStage returns the text of the Dockerfile's last stage, the one that the services run in.
+func (t Tree) LastStage() (string, error) {
+	all, err := t.stages()
+	if err != nil || len(all) == 0 {
+		return "", fmt.Errorf("%s: no stage: %w", dockerFile, err)
+	}
+	return strings.Join(all[len(all)-1].lines, "\n") + "\n", nil
+}
+
 // Images checks the Dockerfile: which images it starts from, and that what runs is nothing but our programs, by a user who
 // is nobody.
 func (t Tree) Images() []Finding {

@@ -71,7 +71,7 @@ func (m crdModule) download() (string, error) {
 		return "", err
 	}
 	var got struct{ Dir, Sum, Error string }
-	if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &got); err != nil {
+	if err := json.Unmarshal([]byte(out[max(strings.Index(out, "{"), 0):]), &got); err != nil {
 		return "", err
 	}
 	if got.Sum != m.sum {

@@ -123,12 +123,12 @@ make() { kafka-topics.sh --bootstrap-server "$broker" "$@" --create --if-not-exi
 // Files returns the files that are made from others, by path.
 func (t Tree) Files() (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for path, make := range map[string]func() ([]byte, error){
+	for path, write := range map[string]func() ([]byte, error){
 		"k8s/components/topics/kafkatopics.yaml": t.KafkaTopics,
 		"kafka/create-topics":                    t.CreateScript,
 		"compose/prometheus/rules.yaml":          t.PlainRules,
 	} {
-		content, err := make()
+		content, err := write()
 		if err != nil {
 			return nil, err
 		}
@@ -211,7 +211,7 @@ func (o Overlay) kept(l topicList) []Finding {
 	var found findings
 	where := o.Name + ": " + topicsFile
 	get := func(name string) time.Duration {
-		value, _ := o.setting(name)
+		value := o.setting(name)
 		d, err := time.ParseDuration(value)
 		found.fail(where+": "+name, err)
 		return d
@@ -219,7 +219,7 @@ func (o Overlay) kept(l topicList) []Finding {
 	lifetime, deadline := get("RECORD_LIFETIME"), get("WITHHOLD_DEADLINE")
 	longest := time.Duration(0)
 	for setting, tiers := range l.Tiers {
-		if text, _ := o.setting(setting); text != strings.Join(tiers, ",") {
+		if text := o.setting(setting); text != strings.Join(tiers, ",") {
 			found.add(where, "%s is %s, the tiers are %s", setting, text, strings.Join(tiers, ","))
 		}
 		for _, tier := range tiers {
@@ -228,7 +228,7 @@ func (o Overlay) kept(l topicList) []Finding {
 			longest = max(longest, d)
 		}
 	}
-	text, _ := o.setting("MAX_COMMAND_BYTES")
+	text := o.setting("MAX_COMMAND_BYTES")
 	size, err := strconv.Atoi(text)
 	found.fail(where+": MAX_COMMAND_BYTES", err)
 	const headers = 64 << 10
@@ -250,16 +250,16 @@ func (o Overlay) kept(l topicList) []Finding {
 	return found
 }
 
-// setting finds a variable in any of the overlay's ConfigMaps.
-func (o Overlay) setting(name string) (string, bool) {
+// setting finds a variable in any of the overlay's ConfigMaps; "" when there is none.
+func (o Overlay) setting(name string) string {
 	for _, x := range o.of("ConfigMap") {
 		if m, ok := x.Typed.(*corev1.ConfigMap); ok {
 			if value, ok := m.Data[name]; ok {
-				return value, true
+				return value
 			}
 		}
 	}
-	return "", false
+	return ""
 }
 
 type scaledObject struct {
@@ -287,7 +287,7 @@ func (o Overlay) lag(x Object, l topicList) []Finding {
 			found.add(o.where(x), "%s is no command topic", m["topic"])
 		}
 		for field, name := range map[string]string{"bootstrapServers": "KAFKA_BROKERS", "consumerGroup": "KAFKA_GROUP"} {
-			if value, _ := o.setting(name); m[field] != value {
+			if value := o.setting(name); m[field] != value {
 				found.add(o.where(x), "%s: %s is %q, %s %q", m["topic"], field, m[field], name, value)
 			}
 		}

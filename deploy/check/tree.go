@@ -7,12 +7,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // Tree is a deploy folder, the repository's or a copy of it, and what the code says.
 type Tree struct {
 	Dir  string
 	Code Code
+	// Judged are rules and cases that promtool has passed already: copies of a tree need not ask it again.
+	Judged *sync.Map
 }
 
 func (t Tree) path(rel string) string { return filepath.Join(t.Dir, filepath.FromSlash(rel)) }
@@ -54,6 +57,9 @@ func run(dir, name string, args ...string) (string, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		cmd.Env = append(cmd.Env, "TMPDIR=/dev/shm") // promtool makes a database a case, and syncs each to the disk
+	}
 	if err := cmd.Run(); err != nil {
 		return out.String(), fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out.String())
 	}

@@ -12,6 +12,9 @@ const (
 	cobra      = "github.com/spf13/cobra"
 	errgroup   = "golang.org/x/sync/errgroup"
 	franz      = "github.com/twmb/franz-go"
+	otel       = "go.opentelemetry.io/otel"
+	otlp       = "go.opentelemetry.io/proto/otlp"
+	protobuf   = "google.golang.org/protobuf/proto"
 	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
 	kafkaGo    = "github.com/segmentio/kafka-go"
 	miniredis  = "github.com/alicebob/miniredis/v2"
@@ -107,6 +110,13 @@ var table = map[string]rule{
 		libs: []string{prometheus, rate},
 	},
 
+	// Spans for the shells. What exports them is the services'.
+	"internal/tracing": {
+		may:      []string{"internal/commands", "internal/operation", "internal/stream"},
+		libs:     []string{otel + "/attribute", otel + "/codes", otel + "/propagation", otel + "/semconv", otel + "/trace"},
+		testLibs: []string{otel + "/sdk/trace", rate},
+	},
+
 	// What the message topics are and what may stand in them.
 	"internal/vendors/catalog": {may: []string{"internal/commands", "internal/vendors", "internal/vendors/withhold"}},
 	"schemas":                  {libs: []string{jsonschema}},
@@ -132,9 +142,10 @@ var table = map[string]rule{
 	"cmd/internal/service": {
 		may: []string{
 			"cmd/internal/metric", "cmd/internal/settings", "internal/admin", "internal/commands", "internal/idempotency",
-			"internal/idempotency/redisstore", "internal/lifecycle", "internal/stream", "internal/stream/kafkastream",
+			"internal/idempotency/redisstore", "internal/lifecycle", "internal/operation", "internal/stream",
+			"internal/stream/kafkastream", "internal/tracing",
 		},
-		libs: []string{prometheus, cobra},
+		libs: []string{prometheus, cobra, otel + "/attribute", otel + "/exporters/otlp/otlptrace", otel + "/sdk", otlp, protobuf},
 	},
 	"cmd/dispatcher": {may: []string{"cmd/dispatcher/app", "cmd/internal/service"}},
 	"cmd/dispatcher/app": {
@@ -215,6 +226,7 @@ var owners = map[string][]string{
 	kafkaGo:    {"internal/stream/kafkastream", "test/integration", "bench/rival"},
 	redisLib:   {"internal/idempotency/redisstore", "test/integration", "bench/rival"},
 	jsonschema: {"schemas"},
+	otel:       {"internal/tracing", "cmd/internal/service"},
 	envLib:     {"cmd/internal/settings", "cmd/dispatcher/app", "cmd/callback-ingest/app"},
 }
 
@@ -223,7 +235,7 @@ var services = []string{"cmd/dispatcher", "cmd/callback-ingest"}
 
 // neverLinked must not be part of a service, not even through others.
 var neverLinked = []string{
-	franz, miniredis, "github.com/stretchr/testify", "testing", "net/http/httptest",
+	franz, miniredis, "google.golang.org/grpc", "github.com/stretchr/testify", "testing", "net/http/httptest",
 	module + "/internal/idempotency/memstore", module + "/internal/idempotency/storetest",
 	module + "/internal/stream/memstream", module + "/internal/stream/streamtest",
 	module + "/internal/vendors/sim", module + "/internal/vendors/vendortest", module + "/internal/sim",

@@ -35,7 +35,7 @@ func (sink) Publish(context.Context, ...stream.Message) error { return nil }
 func BenchmarkHandle(b *testing.B) {
 	store := memstore.New(memstore.NewServer(256), memstore.Config{})
 	require.NoError(b, store.Prepare(b.Context(), false))
-	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
+	log := slog.New(slog.NewJSONHandler(io.Discard, nil)) //nolint:sloglint // the line of each command is part of its cost
 	driver, err := operation.New(operation.Config{
 		Store: store, Publisher: sink{}, Sender: yes{}, Asker: yes{}, Timeout: time.Second, Logger: log,
 		Policy: commands.Policy{Spec: spec, Owner: "p", Lease: 2 * time.Second, Settle: 3 * time.Second, Deadline: time.Hour, MaxSends: 1, Tiers: []time.Duration{time.Second}},

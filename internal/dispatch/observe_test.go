@@ -137,14 +137,14 @@ func TestOneLineAMessage(t *testing.T) {
 		h.handle(bad)
 		got = lines()
 		require.Len(t, got, 1)
-		require.Equal(t, "", got[0]["key"])
+		require.Empty(t, got[0]["key"])
 		require.NotContains(t, got[0]["detail"], "6222")
 
 		stray := order("R5", "B5", "1.00")
 		stray.Headers[0].Value = []byte("13800000000")
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(stray)
-		require.Equal(t, "", lines()[0]["trace_id"], "a header that is no trace context reaches no log")
+		require.Empty(t, lines()[0]["trace_id"], "a header that is no trace context reaches no log")
 		results := h.log.topic("withhold.result")
 		_, carried := results[len(results)-1].Header(operation.HeaderTrace)
 		require.False(t, carried, "nor a result")

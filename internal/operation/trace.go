@@ -33,7 +33,7 @@ func TraceOf(m stream.Message) Trace {
 		return Trace{}
 	}
 	t := Trace{Parent: string(parent)}
-	if state, ok := m.Header(HeaderTraceState); ok && len(state) <= maxTraceState {
+	if state, ok := m.Header(HeaderTraceState); ok && len(state) <= maxTraceState && printable(state) {
 		t.State = string(state)
 	}
 	return t
@@ -79,6 +79,15 @@ func wellFormed(parent []byte) bool {
 				return false
 			}
 		} else if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func printable(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c > '~' {
 			return false
 		}
 	}

@@ -28,6 +28,7 @@ type wiring struct {
 	store     idempotency.Store
 	publisher stream.Publisher
 	metrics   *metrics
+	tracer    operation.Tracer
 	owner     string
 }
 
@@ -78,7 +79,7 @@ func (w wiring) esign(mux *http.ServeMux) error {
 
 // driver completes a driver's configuration with what all of them share.
 func (w wiring) driver(c operation.Config) (*operation.Driver, error) {
-	c.Store, c.Publisher, c.Logger = w.store, w.publisher, w.service.Log
+	c.Store, c.Publisher, c.Logger, c.Tracer = w.store, w.publisher, w.service.Log, w.tracer
 	c.Observe = w.metrics.operations.Observer(c.Policy.Spec)
 	return operation.New(c)
 }
@@ -87,6 +88,7 @@ func (w wiring) driver(c operation.Config) (*operation.Driver, error) {
 func (w wiring) handler(vendor string, c callback.Config) *callback.Handler {
 	l := w.config.Listen
 	c.Vendor, c.Store, c.Logger, c.Observe = vendor, w.store, w.service.Log, w.metrics.vendor(vendor)
+	c.Tracer = w.tracer
 	c.MaxBody, c.Timeout, c.Limit = int64(l.MaxBody), l.Timeout, rate.NewLimiter(rate.Limit(l.Rate), l.Burst)
 	return callback.New(c)
 }

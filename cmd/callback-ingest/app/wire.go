@@ -60,7 +60,12 @@ func start(s *service.Service, c Config, secret secrets) error {
 	if err != nil {
 		return err
 	}
-	w := wiring{service: s, config: c, secret: secret, store: store, publisher: publisher, metrics: m, owner: service.Owner()}
+	owner := service.Owner()
+	tracer, err := s.Tracer(owner, "")
+	if err != nil {
+		return err
+	}
+	w := wiring{service: s, config: c, secret: secret, store: store, publisher: publisher, metrics: m, tracer: tracer, owner: owner}
 	mux, err := w.routes()
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ type wiring struct {
 	store     *redisstore.Store
 	publisher stream.Publisher
 	metrics   *metrics
+	tracer    operation.Tracer
 	owner     string
 }
 
@@ -163,7 +164,7 @@ func (w wiring) limits(vendor string, l settings.Limits) (*limit.Vendor, error) 
 // driver completes a driver's configuration with what all of them share.
 func (w wiring) driver(c operation.Config) (*operation.Driver, error) {
 	c.Policy.Patience = w.config.Group.Patience
-	c.Store, c.Publisher, c.Logger, c.Observe = w.store, w.publisher, w.service.Log, w.metrics.operations.Observer(c.Policy.Spec)
+	c.Tracer, c.Store, c.Publisher, c.Logger, c.Observe = w.tracer, w.store, w.publisher, w.service.Log, w.metrics.operations.Observer(c.Policy.Spec)
 	return operation.New(c)
 }
 

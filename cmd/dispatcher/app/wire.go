@@ -63,13 +63,18 @@ func start(s *service.Service, c Config, secret secrets) error {
 	if err != nil {
 		return err
 	}
+	owner := service.Owner()
+	tracer, err := s.Tracer(owner, c.Group.Name)
+	if err != nil {
+		return err
+	}
 	validator, err := schemas.Load()
 	if err != nil {
 		return err
 	}
 
 	w := wiring{
-		service: s, config: c, secret: secret, store: store, publisher: publisher, metrics: m, owner: service.Owner(),
+		service: s, config: c, secret: secret, store: store, publisher: publisher, metrics: m, tracer: tracer, owner: owner,
 	}
 	routes, err := w.routes()
 	if err != nil {
@@ -81,7 +86,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 	}
 	dispatcher := dispatch.New(dispatch.Config{
 		Routes: routes, Store: store, Publisher: publisher, Validator: validator, Fingerprints: secret.fingerprints,
-		MaxBytes: c.MaxCommandBytes, Logger: s.Log, Observe: m.dispatch(),
+		MaxBytes: c.MaxCommandBytes, Logger: s.Log, Observe: m.dispatch(), Tracer: tracer,
 	})
 
 	if err := topics(s, c, kafka, dispatcher); err != nil {

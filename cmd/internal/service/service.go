@@ -94,6 +94,7 @@ type Service struct {
 	// Metrics makes what the admin port shows.
 	Metrics *metric.Set
 
+	name      string
 	reachable *prometheus.GaugeVec
 	registry  *prometheus.Registry
 	level     *slog.LevelVar
@@ -109,7 +110,7 @@ func New(ctx context.Context, name string, p settings.Process, grace time.Durati
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})).With("service", name)
 	s := &Service{
 		Group: lifecycle.New(ctx, grace, log), Log: log, registry: admin.NewRegistry(), level: level, process: p,
-		watches: map[string]*watch{},
+		name: name, watches: map[string]*watch{},
 	}
 	s.Metrics = metric.NewSet(s.registry)
 	s.reachable = newMetrics(s.Metrics, name)

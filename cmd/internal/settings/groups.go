@@ -23,17 +23,21 @@ type Process struct {
 	LogLevel   slog.Level    `env:"LOG_LEVEL"`
 	PodGrace   time.Duration `env:"POD_GRACE"`
 	ReadyGrace time.Duration `env:"READY_GRACE"`
+	Tracing    Tracing
 }
 
 // DefaultProcess are the defaults.
 func DefaultProcess() Process {
-	return Process{AdminAddr: ":9090", LogLevel: slog.LevelInfo, PodGrace: 30 * time.Second, ReadyGrace: 30 * time.Second}
+	return Process{
+		AdminAddr: ":9090", LogLevel: slog.LevelInfo, PodGrace: 30 * time.Second, ReadyGrace: 30 * time.Second,
+		Tracing: DefaultTracing(),
+	}
 }
 
 // Check returns every problem.
 func (p Process) Check() error {
 	return errors.Join(ListenAddress("ADMIN_ADDR", p.AdminAddr), Positive("POD_GRACE", p.PodGrace),
-		Positive("READY_GRACE", p.ReadyGrace))
+		Positive("READY_GRACE", p.ReadyGrace), p.Tracing.Check())
 }
 
 // Kafka is how to reach the brokers.

@@ -126,9 +126,8 @@ func (t *tool) publish(ctx context.Context, s commands.Spec, m stream.Message, w
 	defer func() { _ = publisher.Close(context.WithoutCancel(ctx)) }()
 	trace := traceparent()
 	m.Headers = append(m.Headers, stream.Header{Key: operation.HeaderTrace, Value: []byte(trace)})
-	mine := func(found stream.Message) bool {
-		got, _ := found.Header(operation.HeaderTrace)
-		return string(got) == trace
+	mine := func(found stream.Message) bool { // the dispatcher may have put a span of its own below ours
+		return operation.TraceOf(found).ID() == operation.Trace{Parent: trace}.ID()
 	}
 	sent, err := ends(ctx, client, s.Topic)
 	if err != nil {

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,31 +24,73 @@ import (
 	ingestapp "paydispatch/cmd/callback-ingest/app"
 	dispatcherapp "paydispatch/cmd/dispatcher/app"
 	"paydispatch/internal/commands"
+	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
+	"paydispatch/internal/vendors/catalog"
+	"paydispatch/internal/vendors/sim/daxpay"
+	"paydispatch/internal/vendors/sim/esign"
 	"paydispatch/internal/vendors/sim/withhold"
 	"paydispatch/schemas"
 )
 
+// Secrets, and the person that commands speak of. None of it may be seen again.
 const (
-	gatewayKey = "k9XvQ2mT7bLw4cZp" // AES-128
-	tokenKey   = "token-key-of-the-integration-tests"
-	contentKey = "content-key-of-the-integration-tests"
-	card       = "6222021234567890123"
-	identity   = "110101199003074578"
-	phone      = "13912345678"
-	person     = "欧阳测试"
+	gatewayKey   = "k9XvQ2mT7bLw4cZp" // AES-128
+	gatewayKey2  = "Zs8dYw3hN6uRj1Fe"
+	appSecret    = "app-secret-of-the-integration-tests"
+	appSecret2   = "second-app-secret-of-the-integration-tests"
+	allocSecret  = "alloc-secret-of-the-integration-tests"
+	allocSecret2 = "second-alloc-secret-of-the-integration-tests"
+	tokenKey     = "token-key-of-the-integration-tests"
+	contentKey   = "content-key-of-the-integration-tests"
+	card         = "6222021234567890123"
+	identity     = "110101199003074578"
+	phone        = "13912345678"
+	person       = "欧阳测试"
 )
+
+// The second account of each vendor.
+const (
+	second = "second"
+	ua2    = "ua-second"
+	app2   = "7438000002"
+)
+
+// stage is what a test wants around the services. The zero value: all topics, and doubles that do what they are asked.
+type stage struct {
+	topics     []string
+	partitions int
+	// set changes settings.
+	set map[string]string
+
+	order     func(order string, attempt int) withhold.Plan
+	card      func(method, request string, attempt int) withhold.Plan
+	flow      func(flow string) esign.Plan
+	receiver  func(n int, q daxpay.Query) daxpay.Plan
+	receivers []daxpay.Receiver
+}
 
 // house is everything around the services of one test.
 type house struct {
 	t *testing.T
 	parts
-	double   *withhold.Gateway
-	settings map[string]string
-	admin    *kafkastream.Admin
-	write    *kafkastream.Publisher
-	log      *logbook
+	topics []string
+	double *withhold.Gateway
+	esign  *esign.Gateway
+	// alloc is DaxPay's default installation, alloc2 that of the second account, which signs with MD5.
+	alloc, alloc2 *daxpay.Server
+	settings      map[string]string
+	admin         *kafkastream.Admin
+	write         *kafkastream.Publisher
+	log           *logbook
+}
+
+// in returns the house for a subtest, which shares all of it.
+func (h *house) in(t *testing.T) *house {
+	here := *h
+	here.t = t
+	return &here
 }
 
 // logbook collects what the services log; safe for concurrent use.
@@ -68,28 +111,48 @@ func (l *logbook) String() string {
 	return l.b.String()
 }
 
-// newHouse builds the double by script and the settings; services are started by the test.
+// newHouse builds a house with one topic, withhold.request, and the gateway's double by script.
 func newHouse(t *testing.T, script func(order string, attempt int) withhold.Plan) *house {
 	t.Helper()
-	h := &house{t: t, parts: newParts(t), log: &logbook{}}
+	return open(t, stage{order: script, partitions: 4, topics: []string{"withhold.request"}})
+}
+
+// open builds the doubles and the settings; services are started by the test.
+func open(t *testing.T, s stage) *house {
+	t.Helper()
+	if s.topics == nil {
+		s.topics = catalog.Topics()
+	}
+	h := &house{t: t, parts: newParts(t), log: &logbook{}, topics: s.topics}
 	h.double = withhold.New(withhold.Config{
-		Accounts: map[string]string{"ua-test": gatewayKey}, Latency: 5 * time.Millisecond, Script: script,
+		Accounts: map[string]string{"ua-test": gatewayKey, ua2: gatewayKey2}, Latency: 5 * time.Millisecond, Script: s.order, CardScript: s.card,
 		CallbackRetry: []time.Duration{300 * time.Millisecond, time.Second, time.Second},
 	})
-	server := httptest.NewServer(h.double)
-	t.Cleanup(func() { h.double.Close(); server.Close() })
-	ingest := freeAddress(t)
+	h.esign = esign.New(esign.Config{
+		Apps: map[string]string{"7438000001": appSecret, app2: appSecret2}, Latency: 5 * time.Millisecond, Script: s.flow,
+		CallbackRetry: []time.Duration{300 * time.Millisecond, time.Second},
+	})
+	h.alloc = daxpay.New(daxpay.Config{Secret: allocSecret, Receivers: s.receivers, Script: s.receiver})
+	h.alloc2 = daxpay.New(daxpay.Config{Secret: allocSecret2, SignType: "MD5", Receivers: s.receivers})
 	h.settings = map[string]string{
 		"KAFKA_BROKERS": h.brokers, "KAFKA_GROUP": "integration", "REDIS_ADDRS": h.redis, "REDIS_BUCKETS": "16",
-		"TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "4", "ADMIN_ADDR": "127.0.0.1:0", "LOG_LEVEL": "DEBUG",
-		"TOPICS": "withhold.request", "VENDORS": "withhold",
-		"WITHHOLD_URL": server.URL, "WITHHOLD_ACCOUNTS_FILE": secretFile(t, "accounts", `{"default":{"ua":"ua-test","key":"`+gatewayKey+`"}}`),
+		"TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "4", "ADMIN_ADDR": "127.0.0.1:0", "LISTEN_ADDR": "127.0.0.1:0", "LOG_LEVEL": "DEBUG",
+		"TOPICS": strings.Join(s.topics, ","), "VENDORS": h.callers(),
+		"WITHHOLD_URL": h.serve(h.double, h.double.Close), "WITHHOLD_ACCOUNTS_FILE": secretFile(t, "accounts",
+			`{"default":{"ua":"ua-test","key":"`+gatewayKey+`"},"second":{"ua":"`+ua2+`","key":"`+gatewayKey2+`"}}`),
 		"WITHHOLD_MISSING_WORDS": "订单不存在", "WITHHOLD_TIMEOUT": "1s", "WITHHOLD_LEASE": "2500ms", "WITHHOLD_SETTLE": "3s",
 		"WITHHOLD_DEADLINE": "5m", "PARK_TIERS": "1s,3s", "RECORD_LIFETIME": "1h", "ASK_WINDOW": "1h",
-		"DRAIN_BUDGET": "5s", "REBALANCE_TIMEOUT": "7s", "SESSION_TIMEOUT": "9s", "IN_FLIGHT": "64",
-		"CALLBACK_BASE_URL": "http://" + ingest, "LISTEN_ADDR": ingest,
+		"ESIGN_URL": h.serve(h.esign, h.esign.Close), "ESIGN_ACCOUNTS_FILE": secretFile(t, "apps",
+			`{"default":{"appId":"7438000001","secret":"`+appSecret+`"},"second":{"appId":"`+app2+`","secret":"`+appSecret2+`"}}`),
+		"ESIGN_TIMEOUT": "1s", "ESIGN_SHARE_FOR": "50ms", "IDENTITY_TIERS": "300ms,600ms,1s", "IDENTITY_DEADLINE": "5m",
+		"DAXPAY_URL": h.serve(h.alloc, h.alloc.Close), "DAXPAY_ACCOUNTS_FILE": secretFile(t, "installations",
+			`{"default":{"secret":"`+allocSecret+`"},"second":{"secret":"`+allocSecret2+`","signType":"MD5","url":"`+h.serve(h.alloc2, h.alloc2.Close)+`"}}`),
+		"DAXPAY_TIMEOUT": "1s",
+		"DRAIN_BUDGET":   "5s", "REBALANCE_TIMEOUT": "7s", "SESSION_TIMEOUT": "9s", "IN_FLIGHT": "64",
+		"CALLBACK_BASE_URL":        "http://127.0.0.1:1", // nobody listens before ingest was started
 		"CALLBACK_TOKEN_KEYS_FILE": secretFile(t, "tokens", tokenKey), "FINGERPRINT_KEYS_FILE": secretFile(t, "contents", contentKey),
 	}
+	maps.Copy(h.settings, s.set)
 	cfg := kafkastream.Config{Brokers: []string{h.brokers}, ClientID: "integration"}
 	var err error
 	h.admin, err = kafkastream.NewAdmin(cfg)
@@ -98,30 +161,69 @@ func newHouse(t *testing.T, script func(order string, attempt int) withhold.Plan
 	h.write, err = kafkastream.NewPublisher(kafkastream.PublisherConfig{Config: cfg})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = h.write.Close(context.Background()) })
-	h.createTopics()
+	h.createTopics(max(s.partitions, 2))
 	return h
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+// serve listens for a double until the test ends.
+func (h *house) serve(double http.Handler, end func()) string {
+	server := httptest.NewServer(double)
+	h.t.Cleanup(func() { end(); server.Close() })
+	return server.URL
+}
+
+// callers are the vendors that call back about the house's topics.
+func (h *house) callers() string {
+	vendors := []string{}
+	if slices.Contains(h.topics, "withhold.request") {
+		vendors = append(vendors, "withhold")
+	}
+	if slices.Contains(h.topics, "identity.poll") {
+		vendors = append(vendors, "esign")
+	}
+	return strings.Join(vendors, ",")
 }
 
 // createTopics makes the topics before the services do: commands may be waiting when the first one starts.
-func (h *house) createTopics() {
+func (h *house) createTopics(partitions int) {
 	h.t.Helper()
+	names := map[string]bool{}
+	for _, topic := range h.topics {
+		spec, _ := catalog.Find(topic)
+		setting := "PARK_TIERS"
+		if topic == "identity.poll" {
+			setting = "IDENTITY_TIERS"
+		}
+		var tiers []time.Duration
+		for text := range strings.SplitSeq(h.settings[setting], ",") {
+			tier, err := time.ParseDuration(text)
+			require.NoError(h.t, err)
+			tiers = append(tiers, tier)
+		}
+		for _, name := range append(operation.DelayTopics(topic, tiers), topic, spec.ResultTopic, spec.DeadLetterTopic()) {
+			names[name] = true
+		}
+	}
 	var specs []kafkastream.TopicSpec
-	for _, name := range []string{"withhold.request", "withhold.request.delay.1s", "withhold.request.delay.3s", "withhold.request.dlq", "withhold.result"} {
-		specs = append(specs, kafkastream.TopicSpec{Name: name, Partitions: 4})
+	for name := range names {
+		specs = append(specs, kafkastream.TopicSpec{Name: name, Partitions: partitions})
 	}
 	ctx := within(h.t, 30*time.Second)
 	require.Eventually(h.t, func() bool { return h.admin.CreateTopics(ctx, specs) == nil }, 30*time.Second, 200*time.Millisecond)
 }
 
 type run func(ctx context.Context, args []string, getenv func(string) string, stderr io.Writer) error
+
+// port returns the address of the first port of that name that a service opened, "" for none yet.
+func (l *logbook) port(name string) string {
+	for line := range strings.Lines(l.String()) {
+		var said struct{ Msg, Port, Addr string }
+		if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "listening" && said.Port == name {
+			return said.Addr
+		}
+	}
+	return ""
+}
 
 // service is one running service of this process.
 type service struct {
@@ -142,7 +244,18 @@ func (h *house) start(f run, own map[string]string) *service {
 }
 
 func (h *house) dispatcher() *service { return h.start(dispatcherapp.Run, nil) }
-func (h *house) ingest() *service     { return h.start(ingestapp.Run, nil) }
+
+// ingest starts callback-ingest, and tells the dispatchers that are started later where it listens.
+func (h *house) ingest() *service {
+	h.t.Helper()
+	s := h.start(ingestapp.Run, nil)
+	require.Eventually(h.t, func() bool {
+		addr := h.log.port("callbacks")
+		h.settings["CALLBACK_BASE_URL"] = "http://" + addr
+		return addr != ""
+	}, 30*time.Second, 10*time.Millisecond)
+	return s
+}
 
 // close is SIGTERM, and waits for the end.
 func (s *service) close() {
@@ -187,57 +300,86 @@ func (p *program) kill() {
 	}
 }
 
-// command returns a valid command's value.
-func command(request, order, amount string) string {
-	return fmt.Sprintf(`{"requestId":%q,"biz_order_no":%q,"amount":%q,"name":%q,"id_card_number":%q,"mobile":%q,"pay_type":"101","bank_card_number":%q}`,
-		request, order, amount, person, identity, phone, card)
+// command returns a valid withhold.request.
+func command(request, order, amount string, more ...string) string {
+	return object(append([]string{
+		"requestId", request, "biz_order_no", order, "amount", amount, "name", person, "id_card_number", identity,
+		"mobile", phone, "pay_type", "101", "bank_card_number", card,
+	}, more...)...)
 }
 
-// send publishes commands, keyed by order as senders do.
+// object returns a JSON object of names and texts.
+func object(pairs ...string) string {
+	var fields []string
+	for i := 0; i+1 < len(pairs); i += 2 {
+		fields = append(fields, fmt.Sprintf("%q:%q", pairs[i], pairs[i+1]))
+	}
+	return "{" + strings.Join(fields, ",") + "}"
+}
+
+// send publishes withhold.request commands.
 func (h *house) send(values ...string) {
 	h.t.Helper()
+	h.sendTo("withhold.request", values...)
+}
+
+// sendTo publishes commands, keyed as senders do: by the field that names the operation.
+func (h *house) sendTo(topic string, values ...string) {
+	h.t.Helper()
+	spec, known := catalog.Find(topic)
+	require.True(h.t, known, topic)
 	var messages []stream.Message
 	for _, v := range values {
-		var fields struct {
-			Order string `json:"biz_order_no"`
-		}
+		var fields map[string]any
 		_ = json.Unmarshal([]byte(v), &fields)
-		messages = append(messages, stream.Message{Topic: "withhold.request", Key: []byte(fields.Order), Value: []byte(v)})
+		key, _ := fields[spec.KeyField].(string)
+		messages = append(messages, stream.Message{Topic: topic, Key: []byte(key), Value: []byte(v)})
 	}
 	require.NoError(h.t, h.write.Publish(within(h.t, 30*time.Second), messages...))
 }
 
-// event is one result event as a ledger reads it.
+// event is one result event as a ledger reads it. Key is the operation's, which is the event's subject.
 type event struct {
-	ID, Kind, Order, Request string
-	Data                     map[string]string
-	Raw                      string
+	ID, Kind, Key, Request string
+	// Data are the members that are texts; null reads "".
+	Data map[string]string
+	Raw  string
 }
 
-// results reads the result topic from its beginning until enough says so, and checks each event against its schema.
+// results reads withhold.result from its beginning until enough says so.
 func (h *house) results(d time.Duration, enough func(all []event) bool) []event {
+	h.t.Helper()
+	return h.resultsOf("withhold.result", d, enough)
+}
+
+// resultsOf reads a result topic from its beginning until enough says so, and checks each event against its schema.
+func (h *house) resultsOf(topic string, d time.Duration, enough func(all []event) bool) []event {
 	h.t.Helper()
 	set, err := schemas.Load()
 	require.NoError(h.t, err)
 	var all []event
-	for _, m := range h.read("withhold.result", d, func(messages []stream.Message) bool {
+	for _, m := range h.read(topic, d, func(messages []stream.Message) bool {
 		all = all[:0]
 		for _, m := range messages {
 			all = append(all, toEvent(m))
 		}
 		return enough(all)
 	}) {
-		require.NoError(h.t, set.Validate("withhold.result", m.Value))
+		require.NoError(h.t, set.Validate(topic, m.Value), string(m.Value))
 	}
 	return all
 }
 
 func toEvent(m stream.Message) event {
 	header := func(name string) string { v, _ := m.Header(name); return string(v) }
-	e := event{ID: header("ce_id"), Raw: string(m.Value), Data: map[string]string{}}
+	e := event{ID: header("ce_id"), Key: header("ce_subject"), Raw: string(m.Value), Data: map[string]string{}}
 	e.Kind = commands.Result{Type: header("ce_type")}.Kind()
-	_ = json.Unmarshal(m.Value, &e.Data)
-	e.Order, e.Request = e.Data["biz_order_no"], e.Data["requestId"]
+	var fields map[string]any
+	_ = json.Unmarshal(m.Value, &fields)
+	for name, value := range fields {
+		e.Data[name], _ = value.(string)
+	}
+	e.Request = e.Data["requestId"]
 	return e
 }
 
@@ -274,11 +416,52 @@ func (h *house) read(topic string, d time.Duration, enough func([]stream.Message
 	return all
 }
 
+// requireEmpty holds topics to never having had a message.
+func (h *house) requireEmpty(topics ...string) {
+	h.t.Helper()
+	for _, topic := range topics {
+		spans, err := h.admin.Spans(within(h.t, 20*time.Second), topic)
+		require.NoError(h.t, err)
+		for _, s := range spans {
+			require.Equal(h.t, s.First, s.End, topic)
+		}
+	}
+}
+
+// counter counts what was asked by name, and holds an address that is known late; safe for concurrent use.
+type counter struct {
+	mu    sync.Mutex
+	n     map[string]int
+	where string
+}
+
+func (c *counter) next(name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	c.n[name]++
+	return c.n[name]
+}
+
+func (c *counter) callAt(url string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.where = url
+}
+
+func (c *counter) url() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.where
+}
+
 func sketch(messages []stream.Message) string {
 	var b strings.Builder
 	for _, m := range messages[max(0, len(messages)-30):] {
 		e := toEvent(m)
-		fmt.Fprintf(&b, "\n%s %s %s %s", e.Kind, e.Order, e.Request, e.Data["reason"])
+		fmt.Fprintf(&b, "\n%s %s %s %s", e.Kind, e.Key, e.Request, e.Data["reason"])
 	}
 	return b.String()
 }
@@ -291,30 +474,33 @@ func (h *house) dump() {
 	}
 }
 
-// ofOrder picks the events of an order, or of a request.
-func ofOrder(all []event, order string) []event {
+// of picks the events of an operation.
+func of(all []event, key string) []event {
 	var picked []event
 	for _, e := range all {
-		if e.Order == order {
+		if e.Key == key {
 			picked = append(picked, e)
 		}
 	}
 	return picked
 }
 
-func verdict(e event) bool { return e.Kind == commands.KindSucceeded || e.Kind == commands.KindFailed }
+// verdict reports whether an event ends its operation.
+func verdict(e event) bool {
+	return slices.Contains([]string{commands.KindSucceeded, commands.KindFailed, commands.KindAnswered, commands.KindUnknown}, e.Kind)
+}
 
-// settled returns a condition: each of these orders has a verdict.
-func settled(orders ...string) func([]event) bool {
+// settled returns a condition: each of these operations has a verdict.
+func settled(keys ...string) func([]event) bool {
 	return func(all []event) bool {
 		seen := map[string]bool{}
 		for _, e := range all {
 			if verdict(e) {
-				seen[e.Order] = true
+				seen[e.Key] = true
 			}
 		}
-		for _, o := range orders {
-			if !seen[o] {
+		for _, k := range keys {
+			if !seen[k] {
 				return false
 			}
 		}

@@ -70,11 +70,11 @@ func (h *house) requireOnce(all []event, orders []string) {
 	h.t.Helper()
 	ids := map[string]string{}
 	for _, e := range all {
-		require.Equal(h.t, commands.KindSucceeded, e.Kind, "order %s", e.Order)
-		if ids[e.Order] != "" {
-			require.Equal(h.t, ids[e.Order], e.ID, "order %s has verdicts under two ids", e.Order)
+		require.Equal(h.t, commands.KindSucceeded, e.Kind, "order %s", e.Key)
+		if ids[e.Key] != "" {
+			require.Equal(h.t, ids[e.Key], e.ID, "order %s has verdicts under two ids", e.Key)
 		}
-		ids[e.Order] = e.ID
+		ids[e.Key] = e.ID
 	}
 	require.Len(h.t, ids, len(orders))
 	charges := map[string]int{}

@@ -55,7 +55,7 @@ func TestEveryOutcome(t *testing.T) {
 	}
 	all := h.results(60*time.Second, settled(orders...))
 	for order, c := range cases {
-		require.Equal(t, c.kinds, kinds(ofOrder(all, order)), order)
+		require.Equal(t, c.kinds, kinds(of(all, order)), order)
 		require.Equal(t, c.moved, h.double.Moves(order), order)
 		require.LessOrEqual(t, h.double.Order(order).Accepted, 1, "%s was submitted again though it was accepted", order)
 	}
@@ -66,7 +66,8 @@ func TestEveryOutcome(t *testing.T) {
 // kinds lists the distinct kinds of an order's events, progress before verdict: a redelivery may repeat any.
 func kinds(all []event) string {
 	var list []string
-	for _, kind := range []string{commands.KindPending, commands.KindSucceeded, commands.KindFailed, commands.KindUnresolved, commands.KindConflict, commands.KindRejected, commands.KindDuplicate} {
+	for _, kind := range []string{commands.KindPending, commands.KindSucceeded, commands.KindFailed, commands.KindAnswered, commands.KindUnknown,
+		commands.KindUnresolved, commands.KindConflict, commands.KindRejected, commands.KindDuplicate} {
 		for _, e := range all {
 			if e.Kind == kind {
 				list = append(list, kind)
@@ -77,15 +78,22 @@ func kinds(all []event) string {
 	return strings.Join(list, " ")
 }
 
+// requireNothingPersonal looks for secrets and for what belongs to a person in all log lines, in results and in Redis.
 func (h *house) requireNothingPersonal(all []event) {
 	h.t.Helper()
-	text := h.log.String()
+	results := ""
 	for _, e := range all {
-		text += e.Raw
+		results += e.Raw
 	}
-	for name, secret := range map[string]string{"card": card, "identity number": identity, "phone": phone, "name": person,
-		"gateway key": gatewayKey, "token key": tokenKey, "content key": contentKey} {
-		require.NotContains(h.t, text, secret, "a %s is in a log line or a result", name)
+	for place, text := range map[string]string{"a log line": h.log.String(), "a result": results, "Redis": h.remembered(h.t)} {
+		require.NotEmpty(h.t, text, place)
+		for name, secret := range map[string]string{
+			"card": card, "identity number": identity, "phone": phone, "name": person,
+			"gateway key": gatewayKey, "gateway key 2": gatewayKey2, "app secret": appSecret, "app secret 2": appSecret2,
+			"DaxPay secret": allocSecret, "DaxPay secret 2": allocSecret2, "token key": tokenKey, "content key": contentKey,
+		} {
+			require.NotContains(h.t, text, secret, "%s holds a %s", place, name)
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ type parts struct {
 	real bool
 }
 
+// newParts gives a test its parts: twins of its own, then it runs beside others, or the real ones, then it runs alone.
 func newParts(t *testing.T) parts {
 	t.Helper()
 	if brokers, addr := os.Getenv("KAFKA_BROKERS"), os.Getenv("REDIS_ADDR"); brokers != "" && addr != "" {
@@ -30,6 +31,7 @@ func newParts(t *testing.T) parts {
 		p.forget(t)
 		return p
 	}
+	t.Parallel() // each has twins of its own
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "12582912"}))
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
@@ -42,6 +44,20 @@ func (p parts) forget(t testing.TB) {
 	client := redis.NewClient(&redis.Options{Addr: p.redis})
 	defer func() { _ = client.Close() }()
 	require.NoError(t, client.FlushAll(t.Context()).Err())
+}
+
+// remembered is everything that Redis holds.
+func (p parts) remembered(t testing.TB) string {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: p.redis})
+	defer func() { _ = client.Close() }()
+	var all strings.Builder
+	for keys := client.Scan(t.Context(), 0, "*", 1000).Iterator(); keys.Next(t.Context()); {
+		value, err := client.Get(t.Context(), keys.Val()).Result()
+		require.NoError(t, err)
+		all.WriteString(keys.Val() + " " + value + "\n")
+	}
+	return all.String()
 }
 
 // deleteTopics empties a broker that outlives the test.

@@ -82,8 +82,8 @@ func encode(fields map[string]any) []byte {
 	return value
 }
 
-// when holds a message back until so many events were published, under the row's own keys or under others.
-func (s send) when(events int, wait ...string) send { s.after, s.wait = events, wait; return s }
+// later holds a message back until the first event was published, under the row's own keys or under others.
+func (s send) later(wait ...string) send { s.after, s.wait = 1, wait; return s }
 
 // sample is the stories that are told, under names of this run.
 func sample(run string) []row {

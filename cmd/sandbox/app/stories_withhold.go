@@ -71,7 +71,7 @@ func (t teller) withholds() []row {
 			vendor: charged, events: []string{"succeeded"},
 		}, {
 			title:  "same command again",
-			sends:  []send{t.one("again", nil)[0], t.one("again", nil)[0].when(1)},
+			sends:  []send{t.one("again", nil)[0], t.one("again", nil)[0].later()},
 			fate:   success,
 			vendor: charged, events: []string{"succeeded"}, copies: 2,
 		}, {
@@ -86,7 +86,7 @@ func (t teller) withholds() []row {
 			vendor: charged, events: []string{"succeeded", "rejected", deadLetter},
 		}, {
 			title:  "requestId reused for another order",
-			sends:  []send{t.one("reused", nil)[0], command(t.request("reused", 1), t.name("reused-other"), nil).when(1)},
+			sends:  []send{t.one("reused", nil)[0], command(t.request("reused", 1), t.name("reused-other"), nil).later()},
 			fate:   success,
 			vendor: charged, events: []string{"succeeded", "rejected", deadLetter},
 		}, {
@@ -115,7 +115,7 @@ func (t teller) queries() []row {
 	settled, unknown := t.name("success"), t.name("nowhere")
 	return []row{
 		{
-			title: "about a settled order", sends: []send{query("query-settled", settled).when(1, settled)}, about: []string{settled},
+			title: "about a settled order", sends: []send{query("query-settled", settled).later(settled)}, about: []string{settled},
 			vendor: "1 × 100.00", events: []string{"answered succeeded"},
 		}, {
 			title: "about an order that nobody knows", sends: []send{query("query-unknown", unknown)}, about: []string{unknown},
@@ -147,7 +147,7 @@ func (t teller) prebinds() []row {
 			fate:   fate{card: double.Plan{DropReply: true}},
 			vendor: sent, events: []string{"unknown"},
 		}, {
-			title: "same command again", sends: []send{t.prebind("prebind-again"), t.prebind("prebind-again").when(1)},
+			title: "same command again", sends: []send{t.prebind("prebind-again"), t.prebind("prebind-again").later()},
 			vendor: sent, events: []string{"succeeded"}, copies: 2,
 		},
 	}
@@ -162,7 +162,7 @@ func (t teller) confirms() []row {
 				"verification_code": code, "unique_code": seen[0].uniqueCode,
 			})
 		}}
-		return row{sends: []send{s.when(1, t.request(prebind, 1))}, about: []string{t.request(prebind, 1)}}
+		return row{sends: []send{s.later(t.request(prebind, 1))}, about: []string{t.request(prebind, 1)}}
 	}
 	right, wrong := confirm("confirm", double.Code, "prebind"), confirm("confirm-wrong", "000000", "prebind-again")
 	right.title, right.vendor, right.events = "success", "1 card tied", []string{"succeeded"}

@@ -8,9 +8,9 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 )
 
-// closing is what a service may take to close what it opened, after what is in flight has ended: six resources at most
-// (admin port, Redis, Kafka, three vendors), 5 s each (cmd/internal/service, Closing).
-const closing = 30 * time.Second
+// closing is what a service may take to close what it opened, after what is in flight has ended: seven resources at most
+// (admin port, traces, Redis, Kafka, three vendors), 5 s each (cmd/internal/service, Closing).
+const closing = 35 * time.Second
 
 // Calm checks that a pod may take the time that its service needs to stop, and that pods come and go one by one.
 func (o Overlay) Calm() []Finding {

@@ -30,8 +30,8 @@ type lane struct {
 	active int
 	// waiting counts the items that are ready or behind another one of their key.
 	waiting int
-	bytes  int64
-	room   chan struct{} // holds a token when the window may have got smaller
+	bytes   int64
+	room    chan struct{} // holds a token when the window may have got smaller
 }
 
 // item is a message on its way through a lane.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,15 +21,17 @@ func TestAWatchWaitsBeforeItTellsOfAnAbsence(t *testing.T) {
 		require.NoError(t, w.probe(t.Context()), "it was not asked yet")
 
 		ctx, stop := context.WithCancel(t.Context())
-		var away error
-		hangs := false
+		var away, hangs atomic.Bool
 		go func() {
 			_ = w.run(ctx, time.Second, func(ctx context.Context) error {
-				if hangs {
+				if hangs.Load() {
 					<-ctx.Done()
 					return ctx.Err()
 				}
-				return away
+				if away.Load() {
+					return errors.New("connection refused")
+				}
+				return nil
 			})
 		}()
 		defer synctest.Wait()
@@ -41,16 +44,16 @@ func TestAWatchWaitsBeforeItTellsOfAnAbsence(t *testing.T) {
 		require.NoError(t, after(time.Hour))
 		require.InDelta(t, 1, reading(t, gauge), 0)
 
-		away = errors.New("connection refused")
+		away.Store(true)
 		require.NoError(t, after(30*time.Second), "a short absence is waited for")
 		require.InDelta(t, 0, reading(t, gauge), 0)
 		require.EqualError(t, after(10*time.Second), "redis has not answered for 40s: connection refused")
-		away = nil
+		away.Store(false)
 		require.NoError(t, after(10*time.Second), "it is back")
 
-		hangs = true
+		hangs.Store(true)
 		require.ErrorContains(t, after(time.Minute), "deadline exceeded", "a ping that hangs is none")
-		hangs = false
+		hangs.Store(false)
 		require.NoError(t, after(10*time.Second))
 	})
 }

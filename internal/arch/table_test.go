@@ -1,6 +1,9 @@
 package arch_test
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // module is the path that imports of this module begin with.
 const module = "paydispatch"
@@ -39,10 +42,40 @@ type rule struct {
 	testLibs []string
 }
 
+// vendors are those that can be called, each with the libraries of its adapter. A vendor's adapter is the folder of its
+// name below internal/vendors, its double the one below internal/vendors/sim; what the table says of them follows.
+var vendors = map[string][]string{
+	"withhold": nil,
+	"esign":    {singleflight},
+	"daxpay":   nil,
+}
+
+// below lists a package of each vendor's name.
+func below(dir string) []string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(vendors)) {
+		all = append(all, dir+"/"+name)
+	}
+	return slices.Clip(all)
+}
+
+func vendorAdapters() []string { return below("internal/vendors") }
+func vendorDoubles() []string  { return below("internal/vendors/sim") }
+
+// withVendors adds the vendors' packages. What the doubles do stands apart from what the adapters believe: they share no
+// code.
+func withVendors(table map[string]rule) map[string]rule {
+	for name, libs := range vendors {
+		table["internal/vendors/"+name] = rule{may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}, libs: libs}
+		table["internal/vendors/sim/"+name] = rule{}
+	}
+	return table
+}
+
 // table is the layout. A key that ends in /... stands for the packages below it too.
 //
 // Arrows point one way: cmd -> adapters -> ports -> commands, and cmd -> dispatch, callback -> operation -> ports.
-var table = map[string]rule{
+var table = withVendors(map[string]rule{
 	// The pure core.
 	"internal/commands": {},
 
@@ -76,21 +109,10 @@ var table = map[string]rule{
 		may:  []string{"internal/commands", "internal/vendors"},
 		libs: []string{breaker, rate, prometheus},
 	},
-	"internal/vendors/withhold": {may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}},
 	"internal/vendors/limit": {
 		may:  []string{"internal/commands", "internal/vendors"},
 		libs: []string{breaker, rate, semaphore},
 	},
-	"internal/vendors/esign": {
-		may:  []string{"internal/commands", "internal/vendors", "internal/vendors/wire"},
-		libs: []string{singleflight},
-	},
-	"internal/vendors/daxpay": {may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}},
-
-	// What the vendors' doubles do stands apart from what the adapters believe: they share no code.
-	"internal/vendors/sim/withhold": {},
-	"internal/vendors/sim/esign":    {},
-	"internal/vendors/sim/daxpay":   {},
 
 	// The shells over the core.
 	"internal/operation": {
@@ -128,11 +150,10 @@ var table = map[string]rule{
 
 	// The programs. Each app is wired by hand from all of the above; main only calls it.
 	"cmd/internal/settings": {
-		may: []string{
+		may: append(vendorAdapters(),
 			"internal/commands", "internal/idempotency", "internal/idempotency/redisstore", "internal/operation",
-			"internal/stream", "internal/stream/kafkastream", "internal/vendors/wire", "internal/vendors/withhold",
-			"internal/vendors/esign", "internal/vendors/daxpay", "internal/vendors/limit", "internal/vendors/catalog",
-		},
+			"internal/stream", "internal/stream/kafkastream", "internal/vendors/wire", "internal/vendors/limit",
+			"internal/vendors/catalog"),
 		libs: []string{envLib},
 	},
 	"cmd/internal/metric": {
@@ -176,8 +197,9 @@ var table = map[string]rule{
 
 	// Tests of the whole.
 	"internal/sim/...": {
-		may: append(wiring, "internal/dispatch", "internal/callback", "internal/idempotency/memstore",
-			"internal/stream/memstream", "internal/vendors/sim/withhold", "internal/vendors/sim/esign", "internal/vendors/sim/daxpay"),
+		may: slices.Concat(wiring, vendorDoubles(), []string{
+			"internal/dispatch", "internal/callback", "internal/idempotency/memstore", "internal/stream/memstream",
+		}),
 		libs: []string{testify, rate, errgroup},
 	},
 	"test/docs": {may: []string{"cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
@@ -185,7 +207,7 @@ var table = map[string]rule{
 		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
 		libs: []string{testify, franz, miniredis, errgroup, kafkaGo, redisLib}, // to empty real parts between tests
 	},
-}
+})
 
 // testLibs are the libraries that every _test.go file may import beside testify/require.
 var testLibs = []string{prometheus + "/prometheus", promModel}
@@ -198,28 +220,23 @@ var embeddedLibs = []string{franz, miniredis}
 
 // wiring is what the wiring of a service may import beside its shell: the ports, the real adapters, the common parts.
 // It and embedded are clipped, so that appending to them copies.
-var wiring = slices.Clip([]string{
+var wiring = slices.Clip(append(vendorAdapters(),
 	"cmd/internal/metric", "cmd/internal/service", "cmd/internal/settings",
 	"internal/commands", "internal/operation", "internal/idempotency", "internal/idempotency/epoch",
 	"internal/idempotency/redisstore", "internal/stream", "internal/stream/kafkastream", "internal/vendors",
-	"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/limit", "internal/vendors/withhold", "internal/vendors/esign",
-	"internal/vendors/daxpay", "internal/lifecycle",
-	"internal/admin", "schemas",
-})
+	"internal/vendors/catalog", "internal/vendors/wire", "internal/vendors/limit", "internal/lifecycle",
+	"internal/admin", "schemas"))
 
 // embedded is what a program that runs both services in one process may import.
-var embedded = slices.Clip(append(wiring,
-	"internal/dispatch", "internal/callback", "internal/vendors/sim/withhold", "internal/vendors/sim/esign",
-	"internal/vendors/sim/daxpay", "cmd/dispatcher/app", "cmd/callback-ingest/app"))
+var embedded = slices.Clip(slices.Concat(wiring, vendorDoubles(), []string{
+	"internal/dispatch", "internal/callback", "cmd/dispatcher/app", "cmd/callback-ingest/app",
+}))
 
 // adapters touch the world, or stand in for what does. None of them knows another; cmd joins them.
-var adapters = []string{
+var adapters = slices.Concat(vendorAdapters(), vendorDoubles(), []string{
 	"internal/idempotency/memstore", "internal/idempotency/redisstore",
 	"internal/stream/memstream", "internal/stream/kafkastream",
-	"internal/vendors/withhold", "internal/vendors/sim/withhold",
-	"internal/vendors/esign", "internal/vendors/sim/esign",
-	"internal/vendors/daxpay", "internal/vendors/sim/daxpay",
-}
+})
 
 // owners are the libraries that only one package may speak to, with the packages that may; tests included.
 var owners = map[string][]string{

@@ -41,18 +41,19 @@ const (
 )
 
 // vendor answers from a queue; an error's class stands for a failure.
-type vendor []commands.Reply
-
-func (v *vendor) Send(ctx context.Context, _ commands.Command) (commands.Reply, error) {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		return commands.Reply{}, errors.New("called outside of a span")
-	}
-	return v.Ask(ctx, commands.Command{})
+type vendor struct {
+	replies []commands.Reply
+	inside  trace.SpanID // of the last call
 }
 
-func (v *vendor) Ask(context.Context, commands.Command) (commands.Reply, error) {
-	reply := (*v)[0]
-	*v = (*v)[1:]
+func (v *vendor) Send(ctx context.Context, c commands.Command) (commands.Reply, error) {
+	return v.Ask(ctx, c)
+}
+
+func (v *vendor) Ask(ctx context.Context, _ commands.Command) (commands.Reply, error) {
+	v.inside = trace.SpanContextFromContext(ctx).SpanID()
+	reply := v.replies[0]
+	v.replies = v.replies[1:]
 	if reply.Status == commands.StatusUnclear {
 		return reply, &vendors.Error{Code: "timeout", Err: errors.New("no answer to 张三")}
 	}
@@ -164,7 +165,7 @@ func attributes(s tracetest.SpanStub) map[string]string {
 func TestOneTraceFromCommandToResult(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, sdktrace.NeverSample()) // their flag decides
-	h.vendor = vendor{succeeded()}
+	h.vendor.replies = []commands.Reply{succeeded()}
 	m := order("R1", "B1", traced()...)
 	h.handle(m)
 	require.Equal(t, traced(), m.Headers, "the message itself stays as it is: it may be handled again")
@@ -187,6 +188,7 @@ func TestOneTraceFromCommandToResult(t *testing.T) {
 		"messaging.consumer.group.name": "paydispatch",
 		"paydispatch.key":               "B1", "paydispatch.request_id": "R1", "paydispatch.outcome": "succeeded",
 	}, attributes(message))
+	require.Equal(t, call.SpanContext.SpanID(), h.vendor.inside, "the call is made inside of its span")
 	require.Equal(t, "vendor send", call.Name)
 	require.Equal(t, trace.SpanKindClient, call.SpanKind)
 	require.Equal(t, map[string]string{
@@ -203,7 +205,7 @@ func TestParkedCopiesKeepTheTrace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, sdktrace.AlwaysSample())
-		h.vendor = vendor{{}, {}, succeeded()}
+		h.vendor.replies = []commands.Reply{{}, {}, succeeded()}
 		h.handle(order("R1", "B1")) // it comes without any trace: one begins here
 		first := h.ended()
 		require.Len(t, first, 3, "send, ask, message")
@@ -229,7 +231,7 @@ func TestParkedCopiesKeepTheTrace(t *testing.T) {
 func TestADuplicateLinksToTheOrdersTrace(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, sdktrace.AlwaysSample())
-	h.vendor = vendor{succeeded()}
+	h.vendor.replies = []commands.Reply{succeeded()}
 	h.handle(order("R1", "B1", traced()...))
 	h.ended()
 	h.handle(order("R2", "B1"))
@@ -283,7 +285,7 @@ func (answers) Read(*http.Request, func() ([]byte, error)) (callback.Word, error
 func TestCallbacksLinkToTheOrdersTrace(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, sdktrace.AlwaysSample())
-	h.vendor = vendor{{Status: commands.StatusPending, Fields: map[string]string{"pay_order_no": "P1"}}}
+	h.vendor.replies = []commands.Reply{{Status: commands.StatusPending, Fields: map[string]string{"pay_order_no": "P1"}}}
 	h.handle(order("R1", "B1", traced()...))
 	began := h.ended()
 	handler := callback.New(callback.Config{
@@ -314,21 +316,17 @@ func TestCallbacksLinkToTheOrdersTrace(t *testing.T) {
 func TestOff(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
-	h.dispatch.Routes[0].Driver.Sender = sender(func() (commands.Reply, error) { return succeeded(), nil })
+	h.vendor.replies = []commands.Reply{succeeded()}
 	h.handle(order("R1", "B1", traced()...))
 	require.Equal(t, operation.Trace{Parent: traceparent, State: "their=own"}, operation.TraceOf(h.log.last(t, "withhold.result")))
 	require.Empty(t, h.ended())
 }
 
-type sender func() (commands.Reply, error)
-
-func (s sender) Send(context.Context, commands.Command) (commands.Reply, error) { return s() }
-
 // What is not sampled keeps its trace id on the way, and makes no span.
 func TestUnsampled(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, sdktrace.AlwaysSample())
-	h.vendor = vendor{succeeded()}
+	h.vendor.replies = []commands.Reply{succeeded()}
 	h.handle(order("R1", "B1", stream.Header{Key: "traceparent", Value: []byte("00-" + theirTrace + "-" + theirSpan + "-00")}))
 	require.Empty(t, h.ended())
 	got := operation.TraceOf(h.log.last(t, "withhold.result"))

@@ -1,8 +1,10 @@
 package redisstore
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
@@ -54,4 +56,33 @@ func TestLossesAreTold(t *testing.T) {
 	anew, anewTold := counted(t, server.Addr())
 	require.NoError(t, anew.Prepare(t.Context(), true))
 	require.EqualValues(t, 1, anewTold.Load(), "commands were seen, and no epoch stands: found at the start")
+}
+
+// TestASetbackIsTold: a server that was restored to before its own loss has forgotten again; who hears of it from the new
+// mark has nothing new to tell.
+func TestASetbackIsTold(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	first, told := counted(t, server.Addr())
+	require.NoError(t, first.Prepare(t.Context(), false))
+	meet := func(s *Store) {
+		t.Helper()
+		_, err := s.Load(t.Context(), "k")
+		require.NoError(t, err)
+	}
+	server.FlushAll()
+	meet(first)
+	witness, witnessTold := counted(t, server.Addr())
+	meet(witness)
+	require.EqualValues(t, 1, told.Load())
+
+	marked, err := server.Get("pd:{0}:e")
+	require.NoError(t, err)
+	id, _, _ := strings.Cut(marked, "|")
+	require.NoError(t, server.Set("pd:{0}:e", id+"|0"))
+	first.config.Now = func() time.Time { return time.Now().Add(time.Second) } // a mark of its own
+	meet(first)
+	meet(witness)
+	require.EqualValues(t, 2, told.Load())
+	require.Zero(t, witnessTold.Load())
 }

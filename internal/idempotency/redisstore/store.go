@@ -233,6 +233,7 @@ func (s *Store) stands(ctx context.Context, key string, reply any) (standing, er
 // believe brings what this process remembers in line with the epoch found at a bucket, "" for none, and returns the one
 // that stands then.
 func (s *Store) believe(ctx context.Context, bucket int, found string) (epoch.Epoch, error) {
+	var marked epoch.Epoch // by this call
 	for range maxTurns {
 		stands, err := s.parse(found)
 		if err != nil {
@@ -249,13 +250,14 @@ func (s *Store) believe(ctx context.Context, bucket int, found string) (epoch.Ep
 				return stands, nil
 			}
 			if s.known[bucket].CompareAndSwap(remembered, &stands) {
-				if s.lost(known, stands) {
+				if stands.Lost != 0 && (stands == marked || s.lost(known, stands)) {
 					s.config.OnForgot()
 				}
 				return stands, nil
 			}
 			continue // another goroutine learned something in between
 		}
+		marked = replace
 		reply, err := s.do(ctx, s.replaceEpoch(bucket, found, replace))
 		if found, err = epochReply(reply, err); err != nil {
 			return epoch.Epoch{}, err
@@ -264,13 +266,10 @@ func (s *Store) believe(ctx context.Context, bucket int, found string) (epoch.Ep
 	return epoch.Epoch{}, errUnsettled
 }
 
-// lost tells whether a bucket that was known as the first epoch, zero when it was not, is found by its next one to have
-// lost its memory. A later mark of the same loss is none of its own.
+// lost tells whether a bucket that was known as the first epoch, zero when it was not, is found to have lost its memory
+// when it stands marked as the next one. A later mark of the same loss, by another process, is none of its own.
 func (s *Store) lost(known, next epoch.Epoch) bool {
-	switch {
-	case next.Lost == 0:
-		return false
-	case known.IsZero():
+	if known.IsZero() {
 		return strings.HasPrefix(next.ID, strconv.Itoa(s.config.Buckets)+"."+s.self+".") // made here, for want of one
 	}
 	return known.ID != next.ID || known.Lost == 0

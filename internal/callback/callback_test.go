@@ -302,7 +302,7 @@ func TestSignedCallbacksAreHints(t *testing.T) {
 	}{
 		"answered":      {commands.Reply{Status: commands.StatusSucceeded}, nil, "good", 200, []string{"identity.answered.v1"}, commands.Announced},
 		"failed":        {commands.Reply{Status: commands.StatusFailed}, nil, "good", 200, []string{"identity.failed.v1"}, commands.Announced},
-		"still pending": {commands.Reply{Status: commands.StatusPending}, nil, "good", 200, []string{"identity.pending.v1"}, commands.Asking},
+		"still pending": {commands.Reply{Status: commands.StatusPending}, nil, "good", 200, []string{"identity.pending.v1"}, commands.Pending},
 		"no answer":     {commands.Reply{}, errors.New("away"), "good", 200, []string{}, commands.Asking},
 		"forged":        {commands.Reply{Status: commands.StatusSucceeded}, nil, "bad", 404, []string{}, commands.Asking},
 	} {

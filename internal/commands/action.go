@@ -22,7 +22,7 @@ const (
 	DoPark
 	// DoAnnounce: store the state, publish State.Result, and feed Published.
 	DoAnnounce
-	// DoReport: publish Action.Result and feed Published.
+	// DoReport: store the state, publish Action.Result, and feed Published.
 	DoReport
 	// DoAnswer: publish Action.Result, an answer to this message that leaves the operation as it is; the message needs
 	// nothing more.

@@ -117,6 +117,10 @@ func (m move) due(e Due) (State, Action, error) {
 	if m.state.Parks > e.Parks && !m.state.Phase.Final() {
 		return m.finish() // a later copy exists: it was published before this count was stored
 	}
+	if m.state.Phase == Unresolved {
+		// That it was published is recorded nowhere: whoever stored it may have died before it called a person.
+		return m.answer(m.state.Result)
+	}
 	return m.resume(false)
 }
 
@@ -197,8 +201,11 @@ func (m move) sendFailed(e SendFailed) (State, Action, error) {
 	return m.unclear(m.now, "the gateway's answer did not arrive or could not be read ("+e.Code+")")
 }
 
-// mine reports whether the submission just heard of is the one that the record knows to be under way.
-func (m move) mine(attempt int) bool { return m.state.Phase == Sending && m.state.Sends == attempt }
+// mine reports whether the submission just heard of is the one that the record knows to be under way. After a loss of
+// memory another process counts its submissions from one again.
+func (m move) mine(attempt int) bool {
+	return m.state.Phase == Sending && m.state.Sends == attempt && m.state.Owner == m.policy.Owner
+}
 
 func (m move) answered(e Answered) (State, Action, error) {
 	if m.state.Phase == New {
@@ -293,7 +300,9 @@ func (m move) published(e Published) (State, Action, error) {
 	case Unresolved, Announced:
 		return m.finish()
 	case Pending:
-		m.state.Told = m.state.progress(m.policy.Spec)
+		if now := m.state.progress(m.policy.Spec); now != m.state.Told {
+			m.state.Told, m.state.Changes = now, m.state.Changes+1
+		}
 		return m.park(0)
 	}
 	return m.refuse(e, ReasonImpossible)
@@ -330,13 +339,19 @@ func (m move) pending(r Reply) (State, Action, error) {
 	return m.state, Action{Do: DoReport, Result: m.state.pending(m.policy.Spec, r, m.now)}, nil
 }
 
-// see remembers the vendor's fields, without touching the maps of the state that came in.
+// see remembers the vendor's fields, and forgets those that are null now, without touching the maps of the state that
+// came in.
 func (m *move) see(r Reply) {
 	seen := maps.Clone(m.state.Seen)
 	if seen == nil {
 		seen = map[string]string{}
 	}
 	maps.Copy(seen, r.Fields)
+	for name, value := range r.Extra {
+		if string(value) == "null" {
+			delete(seen, name)
+		}
+	}
 	m.state.Seen = seen
 }
 

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -45,7 +46,8 @@ func base(phase Phase) State {
 	return State{
 		Schema: stateSchema, Phase: phase, Topic: "withhold.request", Key: "B1", RequestID: "R1", Fingerprint: "fp",
 		Carry: map[string]string{"amount": "1.00", "pay_type": "101"}, FirstSeen: now.Add(-time.Minute), Sends: 1, SentAt: now.Add(-time.Minute),
-		Seen: map[string]string{"pay_order_no": "P1"}, Parks: 1,
+		Owner: "p1",
+		Seen:  map[string]string{"pay_order_no": "P1"}, Parks: 1,
 	}
 }
 
@@ -351,6 +353,53 @@ func TestProgress(t *testing.T) {
 	require.True(t, hear("CREATED", "b"))
 	require.False(t, hear("CREATED", "b"))
 	require.Equal(t, 2, s.Tries, "the interval grows anew from each change")
+	require.True(t, hear("INIT", "b"), "back to an earlier progress is a change like any other")
+	require.True(t, hear("CREATED", "b"))
+}
+
+// A field that is null now is no longer what it was: its end is a change too.
+func TestProgressToNull(t *testing.T) {
+	t.Parallel()
+	p := policyOf(EffectRead)
+	p.Spec.ProgressFields = []string{"process", "letter"}
+	s := base(Pending)
+	s.Seen = map[string]string{"process": "CREATED", "letter": "AUDITING", "other": "x"}
+	s.Told = s.progress(p.Spec)
+	reply := Reply{Status: StatusPending, Fields: map[string]string{"process": "CREATED"}, Extra: map[string]json.RawMessage{"letter": json.RawMessage("null")}}
+	next, act, err := Advance(s, Answered{reply}, p, now)
+	require.NoError(t, err)
+	require.Equal(t, DoReport, act.Do)
+	require.Equal(t, map[string]string{"process": "CREATED", "other": "x"}, next.Seen)
+	require.Len(t, s.Seen, 3, "the state that came in is untouched")
+}
+
+// Whoever stored that a person is to be called may have died before he called: the redelivered copy does it.
+func TestUnresolvedIsToldAgain(t *testing.T) {
+	t.Parallel()
+	for _, effect := range []Effect{EffectMoney, EffectOnce, EffectRead} {
+		s := base(Unresolved)
+		s.Result = &Result{ID: "u", Type: "x.unresolved.v1"}
+		_, act, err := Advance(s, Due{Parks: s.Parks}, policyOf(effect), now)
+		require.NoError(t, err)
+		require.Equal(t, Action{Do: DoAnswer, Result: s.Result}, act, effect.String())
+		_, act, err = Advance(s, Due{Parks: s.Parks - 1}, policyOf(effect), now)
+		require.NoError(t, err)
+		require.Equal(t, DoFinish, act.Do, "a stale copy has nothing to tell")
+	}
+}
+
+// A process that stored its intent before the store forgot proves, by not having sent, nothing about another one's
+// submission, though that one counts as the first again.
+func TestAnothersSubmissionIsNotProvenUnsent(t *testing.T) {
+	t.Parallel()
+	for _, effect := range []Effect{EffectMoney, EffectOnce} {
+		s := base(Sending)
+		s.Owner, s.Lease = "p2", now.Add(time.Second)
+		next, act, err := Advance(s, SendFailed{Attempt: s.Sends, Class: ClassRetryable, Code: "lease_over"}, policyOf(effect), now)
+		require.NoError(t, err)
+		require.Equal(t, DoWait, act.Do, effect.String())
+		require.Equal(t, s, next)
+	}
 }
 
 // A message that would hold up its lane for too long waits in Kafka instead; the sender's reply still settles the order.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
@@ -107,8 +108,10 @@ func (s State) verdict(spec Spec, r Reply, now time.Time) *Result {
 	return spec.result(kind, spec.VerdictID(s.Key, r.Status), s.Key, now, s.data(spec, r))
 }
 
+// pending builds the event of a change of progress. Its id counts the changes: one back to an earlier progress is no
+// duplicate of the earlier one.
 func (s State) pending(spec Spec, r Reply, now time.Time) *Result {
-	id := EventID(spec.Type, KindPending, string(s.Key), s.progress(spec))
+	id := EventID(spec.Type, KindPending, string(s.Key), strconv.Itoa(s.Changes), s.progress(spec))
 	return spec.result(KindPending, id, s.Key, now, s.data(spec, r))
 }
 

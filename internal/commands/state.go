@@ -49,6 +49,8 @@ type State struct {
 	Seen map[string]string `json:"seen,omitempty"`
 	// Told is the progress of which a pending event was published, "" while none was.
 	Told string `json:"told,omitempty"`
+	// Changes counts the changes of progress that were told, so that each has an event id of its own.
+	Changes int `json:"changes,omitempty"`
 	// Verdict is the final status, StatusUnclear until then.
 	Verdict Status `json:"verdict,omitempty"`
 	// Result is the event of phases Unresolved, Settled and Announced, whole, so that it can be published again byte for

@@ -189,7 +189,10 @@ func (r *run) perform(ctx context.Context, next commands.State, act commands.Act
 		}
 		return false, nil
 	case commands.DoReport:
-		r.state = next
+		// Stored first, though it is no verdict: whoever heard it late and finds the operation settled must not tell it.
+		if ok, err := r.store(ctx, next); err != nil || !ok {
+			return false, err
+		}
 		return false, r.publish(ctx, act.Result, commands.Published{})
 	case commands.DoAnswer:
 		return true, r.publish(ctx, act.Result, nil)
@@ -383,7 +386,13 @@ func (r *run) wait(ctx context.Context, until time.Time) error {
 // park publishes first and stores then: a copy that is counted in the record exists, so an older copy may be dropped.
 func (r *run) park(ctx context.Context, next commands.State, act commands.Action) (bool, error) {
 	if r.job.Message.Topic == "" {
-		return true, nil // a callback brought no message to park; the copy that waits for this operation goes on asking
+		// A callback brought no message to park: the copy that waits for this operation goes on asking, so its count stands.
+		next.Parks = r.state.Parks
+		if next.Told == r.state.Told {
+			return true, nil
+		}
+		_, err := r.store(ctx, next)
+		return true, err
 	}
 	m, err := Parked(r.job.Message, next, r.Policy, act)
 	if err != nil {

@@ -16,10 +16,16 @@ type faults struct {
 	often, rarely int
 	// only, if set, are the kinds that are struck.
 	only []kind
+	// from and until are when faults strike.
+	from, until time.Duration
+	early       bool // from has not come
 }
 
-func newFaults(rng *rand.Rand) faults {
-	f := faults{left: rng.IntN(25), often: 2 + rng.IntN(20), rarely: rng.IntN(40)}
+func newFaults(rng *rand.Rand, late bool) faults {
+	f := faults{left: rng.IntN(25), often: 2 + rng.IntN(20), rarely: rng.IntN(40), until: faultsEnd}
+	if late && rng.IntN(2) == 0 {
+		f.from, f.until = lateFaults, lateFaults+faultsEnd+time.Minute
+	}
 	switch rng.IntN(5) {
 	case 0:
 		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
@@ -66,7 +72,7 @@ func (f *faults) strike(rng *rand.Rand, c *call) fault {
 	if f.only != nil && !slices.Contains(f.only, c.kind) {
 		return none
 	}
-	if f.left == 0 || len(all) == 0 || rng.IntN(100) >= f.often {
+	if f.early || f.left == 0 || len(all) == 0 || rng.IntN(100) >= f.often {
 		return none
 	}
 	f.left--
@@ -88,10 +94,11 @@ func (f *faults) delay(rng *rand.Rand, c *call) time.Duration {
 // misfortune lets something happen to a whole process, the store or the group, now and then.
 func (w *world) misfortune() bool {
 	f := &w.faults
-	if time.Since(w.watch.started) > faultsEnd {
+	if time.Since(w.watch.started) > f.until {
 		f.left = 0
 	}
-	if f.left == 0 || w.rng.IntN(1000) >= f.rarely {
+	f.early = time.Since(w.watch.started) < f.from
+	if f.early || f.left == 0 || w.rng.IntN(1000) >= f.rarely {
 		return false
 	}
 	living := w.living()

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"paydispatch/internal/callback"
 	"paydispatch/internal/commands"
 	"paydispatch/internal/idempotency"
+	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/vendors"
 	"paydispatch/internal/vendors/withhold"
@@ -29,7 +31,8 @@ type mutation struct {
 
 	store     func(*world, idempotency.Store) idempotency.Store
 	publisher func(stream.Publisher) stream.Publisher
-	vendor    func(vendors.Vendor) vendors.Vendor
+	vendor    func(topic string, v vendors.Vendor) vendors.Vendor
+	reader    func(callback.Reader) callback.Reader
 	handler   func(stream.Handler) stream.Handler
 	callbacks func(*world, http.Handler) http.Handler
 	policy    func(*commands.Policy)
@@ -47,7 +50,10 @@ func (m mutation) complete() mutation {
 		m.publisher = func(p stream.Publisher) stream.Publisher { return p }
 	}
 	if m.vendor == nil {
-		m.vendor = func(v vendors.Vendor) vendors.Vendor { return v }
+		m.vendor = func(_ string, v vendors.Vendor) vendors.Vendor { return v }
+	}
+	if m.reader == nil {
+		m.reader = func(r callback.Reader) callback.Reader { return r }
 	}
 	if m.handler == nil {
 		m.handler = func(h stream.Handler) stream.Handler { return h }
@@ -114,7 +120,7 @@ func mutations() []mutation {
 		},
 		{
 			name: "new number on resend", danger: "the vendor cannot connect the two, and takes money for both",
-			vendor: renumbered,
+			vendor: renumbering,
 		},
 		{
 			name: "vendor text is not scrubbed", danger: "card numbers would stand in the result topic for good",
@@ -214,6 +220,10 @@ func mutations() []mutation {
 			name: "the md5 is trusted", danger: "anyone can compute it, so anyone can settle an order",
 			callbacks: func(w *world, h http.Handler) http.Handler {
 				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == hintPath {
+						h.ServeHTTP(rw, r)
+						return
+					}
 					order, _ := w.scenario.orderOfURL(r.URL.Path)
 					r.URL.Path = strings.TrimPrefix(callback.URL(base, "withhold", w.tokens, order), base)
 					h.ServeHTTP(rw, r)
@@ -224,7 +234,7 @@ func mutations() []mutation {
 			name: "any order's token is good", danger: "one customer's token would settle another one's order",
 			callbacks: func(w *world, h http.Handler) http.Handler {
 				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-					if _, forged := w.scenario.orderOfURL(r.URL.Path); !forged {
+					if _, forged := w.scenario.orderOfURL(r.URL.Path); r.URL.Path != hintPath && !forged {
 						c, err := withhold.DecodeCallback([]byte(drainBody(r)))
 						must(err)
 						r.URL.Path = strings.TrimPrefix(callback.URL(base, "withhold", w.tokens, c.BizOrderNo), base)
@@ -234,6 +244,167 @@ func mutations() []mutation {
 			},
 		},
 	}
+}
+
+// otherMutations are the mistakes about commands that move no money.
+func otherMutations() []mutation {
+	return []mutation{
+		{
+			name: "once: unknown is sent again", danger: "the customer gets a second message, and its code replaces the first",
+			vendor: of(cardTopic, altered{send: reclassed(commands.ClassRetryable)}),
+		},
+		{
+			name: "once: a lost reply is failure", danger: "the caller starts anew while the message is with the customer",
+			vendor: of(cardTopic, altered{send: reclassed(commands.ClassPermanent)}),
+		},
+		{
+			name: "once: sent again after a loss", danger: "nobody can be asked whether it was sent before",
+			handler: func(h stream.Handler) stream.Handler {
+				return stream.HandlerFunc(func(ctx context.Context, m stream.Message) error {
+					if m.Topic == cardTopic {
+						m.Time = time.Now()
+					}
+					return h.Handle(ctx, m)
+				})
+			},
+		},
+		{
+			name: "once: unknown without a reason", danger: "a person has nothing to go by",
+			publisher: rewritten(".unknown.v1", func(_ context.Context, m *stream.Message) {
+				m.Value = bytes.ReplaceAll(m.Value, []byte(`"message"`), []byte(`"was"`))
+			}),
+		},
+		{
+			name: "read: PAY_FAILED is final", danger: "the applicant may pay again, and the flow ends well",
+			vendor: of(pollTopic, altered{ask: func(r commands.Reply, err error) (commands.Reply, error) {
+				if r.Fields["process"] == "PAY_FAILED" {
+					r.Status = commands.StatusFailed
+				}
+				return r, err
+			}}),
+		},
+		{
+			name: "read: an ended flow has failed", danger: "the code says that it ended, not how",
+			vendor: of(pollTopic, altered{ask: func(r commands.Reply, err error) (commands.Reply, error) {
+				if r.Code == "30500002" {
+					r.Status = commands.StatusFailed
+				}
+				return r, err
+			}}),
+		},
+		{
+			name: "read: a hint is the answer", danger: "it is about one step, or an old one played again",
+			reader: func(r callback.Reader) callback.Reader { return trusting{r} },
+		},
+		{
+			name: "read: one id for all progress", danger: "whoever drops duplicates hears of the first change only",
+			publisher: rewritten("identity.pending.v1", func(_ context.Context, m *stream.Message) { setID(m, "progress of "+string(m.Key)) }),
+		},
+		{
+			name: "read: one id a progress", danger: "a change back to an earlier progress is dropped as a duplicate",
+			publisher: rewritten("identity.pending.v1", func(_ context.Context, m *stream.Message) {
+				var fields map[string]string
+				must(json.Unmarshal(m.Value, &fields))
+				setID(m, string(m.Key)+progressOf(pollTopic, fields))
+			}),
+		},
+		{
+			name: "read: progress is told before it is stored", danger: "what was heard late is told after the end",
+			store: func(_ *world, s idempotency.Store) idempotency.Store { return bent{Store: s, lose: commands.Pending} },
+		},
+		{
+			name: "read: the interval does not grow", danger: "thousands of flows are asked about every few seconds",
+			publisher: func(p stream.Publisher) stream.Publisher {
+				return publishes(func(ctx context.Context, m stream.Message) error {
+					if strings.HasPrefix(m.Topic, pollTopic+".delay.") {
+						m.Topic = operation.DelayTopic(pollTopic, tiers()[0])
+					}
+					return p.Publish(ctx, m)
+				})
+			},
+		},
+		{
+			name: "relay: the order is not told", danger: "the order stays unresolved though its end is known",
+			vendor: func(topic string, v vendors.Vendor) vendors.Vendor {
+				relay, ok := v.(both)
+				if topic != queryTopic || !ok {
+					return v
+				}
+				inner, ok := relay.Asker.(operation.Relay)
+				if !ok {
+					return v
+				}
+				inner.OrderField = "no such field"
+				return both{Asker: inner}
+			},
+		},
+		{
+			name: "relay: missing is failure", danger: "a charge that is not yet visible is called failed",
+			vendor: of(queryTopic+" asker", altered{ask: func(r commands.Reply, err error) (commands.Reply, error) {
+				if r.Status == commands.StatusMissing {
+					r.Status = commands.StatusFailed
+				}
+				return r, err
+			}}),
+		},
+		{
+			name: "relay: no answer means pending", danger: "the question is answered with what nobody said",
+			vendor: of(queryTopic+" asker", altered{ask: func(r commands.Reply, err error) (commands.Reply, error) {
+				if err != nil {
+					r, err = commands.Reply{Status: commands.StatusPending}, nil
+				}
+				return r, err
+			}}),
+		},
+	}
+}
+
+// reclassed takes what proves nothing for a proof.
+func reclassed(to commands.Class) hearing {
+	return func(r commands.Reply, err error) (commands.Reply, error) {
+		if vendors.ClassOf(err) == commands.ClassUnknown && err != nil {
+			err = &vendors.Error{Class: to, Code: "mutated", Err: err}
+		}
+		return r, err
+	}
+}
+
+// rewritten changes events whose type ends so, before they are published.
+func rewritten(suffix string, change func(context.Context, *stream.Message)) func(stream.Publisher) stream.Publisher {
+	return func(p stream.Publisher) stream.Publisher {
+		return publishes(func(ctx context.Context, m stream.Message) error {
+			if kind, _ := m.Header("ce_type"); strings.HasSuffix(string(kind), suffix) {
+				change(ctx, &m)
+			}
+			return p.Publish(ctx, m)
+		})
+	}
+}
+
+func setID(m *stream.Message, id string) {
+	for i, h := range m.Headers {
+		if h.Key == "ce_id" {
+			m.Headers[i].Value = []byte(id)
+		}
+	}
+}
+
+// trusting takes a hint's own word for the vendor's answer.
+type trusting struct{ callback.Reader }
+
+func (t trusting) Read(r *http.Request, body func() ([]byte, error)) (callback.Word, error) {
+	var raw []byte
+	word, err := t.Reader.Read(r, func() (b []byte, err error) { raw, err = body(); return raw, err })
+	var said struct{ Success bool }
+	if _, hint := word.Event.(commands.Nudged); !hint || err != nil || json.Unmarshal(raw, &said) != nil {
+		return word, err
+	}
+	reply := commands.Reply{Status: commands.StatusFailed}
+	if said.Success {
+		reply.Status = commands.StatusSucceeded
+	}
+	word.Event = commands.CalledBack{Reply: reply}
+	return word, nil
 }
 
 // altered bends what a vendor says.
@@ -258,12 +429,31 @@ func (a altered) Ask(ctx context.Context, c commands.Command) (commands.Reply, e
 	return a.ask(r, err)
 }
 
-func sends(f func(commands.Reply, error) (commands.Reply, error)) func(vendors.Vendor) vendors.Vendor {
-	return func(v vendors.Vendor) vendors.Vendor { return altered{Vendor: v, send: f} }
+type (
+	hearing    = func(commands.Reply, error) (commands.Reply, error)
+	vendorHook = func(topic string, v vendors.Vendor) vendors.Vendor
+)
+
+// sends bends the replies to submissions of orders, asks those to questions about them.
+func sends(f hearing) vendorHook { return of(commandTopic, altered{send: f}) }
+func asks(f hearing) vendorHook  { return of(commandTopic, altered{ask: f}) }
+
+// of bends what the vendor of one topic says.
+func of(topic string, a altered) vendorHook {
+	return func(t string, v vendors.Vendor) vendors.Vendor {
+		if t != topic {
+			return v
+		}
+		a.Vendor = v
+		return a
+	}
 }
 
-func asks(f func(commands.Reply, error) (commands.Reply, error)) func(vendors.Vendor) vendors.Vendor {
-	return func(v vendors.Vendor) vendors.Vendor { return altered{Vendor: v, ask: f} }
+func renumbering(topic string, v vendors.Vendor) vendors.Vendor {
+	if topic != commandTopic {
+		return v
+	}
+	return renumbered(v)
 }
 
 // renumbered gives every send after the first a biz_order_no of its own.
@@ -377,11 +567,12 @@ func TestMutationsAreCaught(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var caught []string
+	all := slices.Concat(mutations(), otherMutations())
 	t.Cleanup(func() {
 		slices.Sort(caught)
-		fmt.Printf("%d mutations of %d were caught within %d seeds:\n%s\n", len(caught), len(mutations()), within, strings.Join(caught, "\n"))
+		fmt.Printf("%d mutations of %d were caught within %d seeds:\n%s\n", len(caught), len(all), within, strings.Join(caught, "\n"))
 	})
-	for _, m := range mutations() {
+	for _, m := range all {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			out := firstBroken(t, m)

@@ -69,17 +69,17 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 	}
 	switch f {
 	case none:
-		return s.land(was, value)
+		return s.land(ctx, was, value)
 	case lostReply:
-		_, _ = s.land(was, value)
+		_, _ = s.land(ctx, was, value)
 	case late:
 		go func() {
 			if s.w.gate.park(s.w.lateCall(name)) == none {
-				_, _ = s.land(was, value)
+				_, _ = s.land(ctx, was, value)
 			}
 		}()
 	case stalled:
-		rec, err := s.land(was, value)
+		rec, err := s.land(ctx, was, value)
 		if s.w.gate.park(s.w.stalledCall(s.owner, name)) == killed {
 			return idempotency.Record{}, away
 		}
@@ -89,10 +89,10 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 }
 
 // land is the moment at which the write takes effect.
-func (s *gatedStore) land(was idempotency.Record, value []byte) (idempotency.Record, error) {
-	rec, err := s.view.Swap(context.Background(), was, value)
+func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
+	rec, err := s.view.Swap(context.WithoutCancel(ctx), was, value)
 	if err == nil {
-		s.w.watch.stored(was.Key, value)
+		s.w.watch.stored(nameOf(ctx), was.Key, value)
 	}
 	return rec, err
 }
@@ -167,18 +167,45 @@ func (w *world) gates(owner *incarnation) memstream.Gates {
 	}
 }
 
-// caller names the adapter's calls, so that the vendor's side of them can be told apart.
+// caller names the adapters' calls, so that the vendor's side of them can be told apart. One of the two may be nil.
 type caller struct {
-	vendors.Vendor
+	vendors.Sender
+	vendors.Asker
 	owner *incarnation
+	watch *watch
 }
 
 func (c caller) Send(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
-	return c.Vendor.Send(c.owner.numbered(ctx, "send"), cmd)
+	c.watch.sends(cmd)
+	return c.Sender.Send(c.owner.numbered(ctx, "send"), cmd)
 }
 
 func (c caller) Ask(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
-	return c.Vendor.Ask(c.owner.numbered(ctx, "ask"), cmd)
+	return c.Asker.Ask(c.owner.numbered(ctx, "ask"), cmd)
+}
+
+// crowd lets two at most ask about one flow at a time: of three that share a call whose maker left, Go would toss a coin
+// who makes the next one.
+type crowd struct {
+	vendors.Asker
+	mu     sync.Mutex
+	asking map[commands.OperationKey]int
+}
+
+func (c *crowd) Ask(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
+	c.mu.Lock()
+	if c.asking[cmd.Key] == 2 {
+		c.mu.Unlock()
+		return commands.Reply{}, &vendors.Error{Class: commands.ClassRetryable, Code: "crowded", Err: errFault}
+	}
+	c.asking[cmd.Key]++
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.asking[cmd.Key]--
+	}()
+	return c.Asker.Ask(ctx, cmd)
 }
 
 // dial connects one call of an incarnation with the vendor.
@@ -239,6 +266,7 @@ func (w *world) vendorSide(rw http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	}
+	w.watch.reached(body)
 	switch w.gate.enter(ctx, nil, kindReceive, name+" receive") {
 	case none:
 	case lostRequest:
@@ -247,7 +275,12 @@ func (w *world) vendorSide(rw http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	reply := httptest.NewRecorder()
-	w.gateway.ServeHTTP(reply, r)
+	if r.Host == identityHost {
+		w.identity.ServeHTTP(reply, r)
+	} else {
+		w.gateway.ServeHTTP(reply, r)
+	}
+	w.watch.said(r.URL.Path, body, reply.Body.Bytes())
 	w.watch.charged()
 	switch w.gate.enter(ctx, nil, kindReply, name+" reply") {
 	case none:
@@ -269,12 +302,13 @@ func (w *world) vendorSide(rw http.ResponseWriter, r *http.Request) {
 
 // RoundTrip brings the double's callbacks, and those of strangers, to callback-ingest.
 func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
-	order, forged := w.scenario.orderOfURL(r.URL.Path)
+	body := drainBody(r)
+	order, forged := w.scenario.about(r.URL.Path, r.Header, body)
 	if made, _ := r.Context().Value(forgedKey{}).(bool); made {
 		forged = true
 	}
-	if body := drainBody(r); !forged {
-		w.remember(r.URL.String(), r.Header.Get("Content-Type"), body)
+	if !forged {
+		w.remember(heard{r.URL.String(), r.Header.Clone(), body})
 	}
 	name := fmt.Sprintf("callback %s #%d", order, w.count("callback "+order))
 	if forged {

@@ -2,10 +2,12 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -14,12 +16,14 @@ import (
 	"paydispatch/internal/callback"
 	"paydispatch/internal/commands"
 	"paydispatch/internal/dispatch"
+	"paydispatch/internal/idempotency"
 	"paydispatch/internal/idempotency/memstore"
 	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/memstream"
 	"paydispatch/internal/vendors"
 	"paydispatch/internal/vendors/catalog"
+	"paydispatch/internal/vendors/esign"
 	"paydispatch/internal/vendors/wire"
 	"paydispatch/internal/vendors/withhold"
 )
@@ -37,11 +41,20 @@ const (
 	sessionExpiry = 15 * time.Second // a member that is silent for so long is expelled
 )
 
+// onceDeadline is how long a command of effect once may wait to be sent, queryDeadline how long a question about an order
+// may stay without an answer.
 const (
-	group  = "dispatcher"
-	ua     = "ua_sim"
-	aesKey = "0123456789abcdef"
-	base   = "https://pay.example.com"
+	onceDeadline  = 45 * time.Second
+	queryDeadline = 40 * time.Second
+)
+
+const (
+	group        = "dispatcher"
+	ua           = "ua_sim"
+	aesKey       = "0123456789abcdef"
+	base         = "https://pay.example.com"
+	gatewayHost  = "gateway.example.com"
+	identityHost = "identity.example.com"
 )
 
 func tiers() []time.Duration {
@@ -124,11 +137,22 @@ func (i *incarnation) cut() {
 	}
 }
 
-func policy(owner string) commands.Policy {
-	return commands.Policy{
-		Spec: catalog.Withhold(), Owner: owner, Lease: lease, Settle: settle, Deadline: deadline, MaxSends: maxSends,
-		Tiers: tiers(),
+func (w *world) policy(spec commands.Spec, owner string) commands.Policy {
+	p := commands.Policy{
+		Spec: spec, Owner: owner, Lease: lease, Settle: settle, MaxSends: maxSends, Tiers: tiers(),
 	}
+	p.Deadline, p.Patience = deadlineOf(spec), w.patience
+	return p
+}
+
+func deadlineOf(spec commands.Spec) time.Duration {
+	switch spec.Topic {
+	case cardTopic:
+		return onceDeadline
+	case queryTopic:
+		return queryDeadline
+	}
+	return deadline
 }
 
 // dispatcher starts one as cmd/dispatcher does, on twins.
@@ -139,23 +163,9 @@ func (w *world) dispatcher(p *process) *incarnation {
 	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: 24 * time.Hour})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
-	client, err := withhold.New(withhold.Config{
-		URL:      "http://gateway.example.com/gateway",
-		Accounts: map[string]withhold.Account{"main": {UA: ua, Key: aesKey}}, DefaultAccount: "main",
-		MissingWords: []string{"订单不存在"}, MaxAmount: "50000.00",
-		NotifyURL: func(order string) string { return callback.URL(base, "withhold", w.tokens, order) },
-		HTTP:      wire.Config{Timeout: vendorTimeout, DialContext: w.dial(inc)},
-	})
-	must(err)
-	vendor := w.mutated.vendor(vendors.Vendor(caller{client, inc}))
-	driver, err := operation.New(operation.Config{
-		Store: store, Publisher: publisher, Sender: vendor, Asker: vendor,
-		Policy: policy(inc.name), Timeout: vendorTimeout, Logger: slog.New(slog.DiscardHandler),
-	})
-	must(err)
-	w.mutated.policy(&driver.Policy)
+	routes, closes := w.routes(inc, store, publisher)
 	d := dispatch.New(dispatch.Config{
-		Routes: []dispatch.Route{{Driver: driver, Check: client.Check}}, Store: store, Publisher: publisher,
+		Routes: routes, Store: store, Publisher: publisher,
 		Validator: compiled(), Fingerprints: w.fingerprints, MaxBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler),
 	})
 	consumer := w.broker.Consumer(group, d.Topics(), memstream.ConsumerConfig{
@@ -174,9 +184,70 @@ func (w *world) dispatcher(p *process) *incarnation {
 			defer done()
 			return handler.Handle(ctx, m)
 		}))
-		client.Close()
+		closes()
 	}()
 	return inc
+}
+
+// routes joins the topics of the scenario as cmd/dispatcher/app/vendors.go does.
+func (w *world) routes(inc *incarnation, store idempotency.Store, publisher stream.Publisher) ([]dispatch.Route, func()) {
+	client, err := withhold.New(withhold.Config{
+		URL:      "http://" + gatewayHost + "/gateway",
+		Accounts: map[string]withhold.Account{"main": {UA: ua, Key: aesKey}}, DefaultAccount: "main",
+		MissingWords: []string{"订单不存在"}, MaxAmount: "50000.00",
+		NotifyURL: func(order string) string { return callback.URL(base, "withhold", w.tokens, order) },
+		HTTP:      wire.Config{Timeout: vendorTimeout, DialContext: w.dial(inc)},
+	})
+	must(err)
+	flows := w.esign(inc, w.shareFor)
+	var routes []dispatch.Route
+	route := func(spec commands.Spec, v vendors.Vendor, check func(commands.Command) error) *operation.Driver {
+		v = w.mutated.vendor(spec.Topic, v)
+		c := operation.Config{
+			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Timeout: vendorTimeout, Logger: slog.New(slog.DiscardHandler),
+		}
+		if spec.Effect != commands.EffectRead {
+			c.Sender = v
+		}
+		if spec.Effect != commands.EffectOnce {
+			c.Asker = v
+		}
+		driver, err := operation.New(c)
+		must(err)
+		w.mutated.policy(&driver.Policy)
+		routes = append(routes, dispatch.Route{Driver: driver, Check: check})
+		return driver
+	}
+	orders := route(catalog.Withhold(), caller{Sender: client, Asker: client, owner: inc, watch: w.watch}, client.Check)
+	for _, spec := range w.scenario.specs[1:] {
+		switch spec.Topic {
+		case queryTopic:
+			query := client.Query()
+			asks := w.mutated.vendor(queryTopic+" asker", caller{Asker: query, owner: inc, watch: w.watch})
+			route(spec, both{Asker: operation.Relay{Asker: asks, Orders: orders, OrderField: "biz_order_no"}}, query.Check)
+		case cardTopic:
+			route(spec, caller{Sender: client.Prebind(), owner: inc, watch: w.watch}, client.Prebind().Check)
+		case pollTopic:
+			route(spec, caller{Asker: &crowd{Asker: flows, asking: map[commands.OperationKey]int{}}, owner: inc, watch: w.watch}, flows.Check)
+		}
+	}
+	return routes, func() { client.Close(); flows.Close() }
+}
+
+// both makes a vendor of parts, of which one may be nil.
+type both struct {
+	vendors.Sender
+	vendors.Asker
+}
+
+func (w *world) esign(inc *incarnation, shareFor time.Duration) *esign.Client {
+	client, err := esign.New(esign.Config{
+		URL:      "http://" + identityHost,
+		Accounts: map[string]esign.Account{"main": {AppID: appID, Secret: appSecret}}, DefaultAccount: "main",
+		HTTP: wire.Config{Timeout: vendorTimeout, DialContext: w.dial(inc)}, ShareFor: shareFor,
+	})
+	must(err)
+	return client
 }
 
 // notice hands the end of a handler's ctx on through the gate: a process that stands still does not notice it, and when
@@ -200,18 +271,39 @@ func (w *world) callbackIngest(p *process) *incarnation {
 	close(inc.done)
 	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: 24 * time.Hour})}
 	store := w.mutated.store(w, gated)
-	driver, err := operation.New(operation.Config{
-		Store: store, Publisher: w.mutated.publisher(&gatedPublisher{w: w, owner: inc}), Policy: policy(inc.name),
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	must(err)
+	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
 	mux := http.NewServeMux()
-	mux.Handle(callback.Pattern("withhold"), callback.New(callback.Config{
-		Store: store, Driver: driver, Reader: callback.Tokened{Tokens: w.tokens, Decoder: decoder{}}, MaxBody: 16 << 10, Timeout: 10 * time.Second,
-		Limit: rate.NewLimiter(rate.Inf, 1), Answer: "success", Logger: slog.New(slog.DiscardHandler),
-	}))
+	take := func(pattern, answer string, reader callback.Reader, spec commands.Spec, asker vendors.Asker) {
+		driver, err := operation.New(operation.Config{
+			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Asker: asker, Timeout: vendorTimeout,
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		must(err)
+		mux.Handle(pattern, callback.New(callback.Config{
+			Store: store, Driver: driver, Reader: w.mutated.reader(reader), MaxBody: 16 << 10, Timeout: 10 * time.Second,
+			Limit: rate.NewLimiter(rate.Inf, 1), Answer: answer, Logger: slog.New(slog.DiscardHandler),
+		}))
+	}
+	take(callback.Pattern("withhold"), "success", callback.Tokened{Tokens: w.tokens, Decoder: decoder{}}, catalog.Withhold(), nil)
+	flows := w.esign(inc, 0)
+	take(callback.SignedPattern("esign"), esign.CallbackAnswer, callback.Signed{Verify: verify(flows)}, catalog.IdentityPoll(),
+		w.mutated.vendor(pollTopic, caller{Asker: flows, owner: inc, watch: w.watch}))
 	inc.handler = w.mutated.callbacks(w, mux)
 	return inc
+}
+
+// verify adapts the adapter's verifier to the shell's port, as the wiring does.
+func verify(client *esign.Client) func(http.Header, url.Values, []byte) (commands.OperationKey, error) {
+	return func(header http.Header, query url.Values, body []byte) (commands.OperationKey, error) {
+		c, err := client.VerifyCallback(header, query, body)
+		switch {
+		case errors.Is(err, esign.ErrCallbackSignature):
+			return "", fmt.Errorf("%w: %w", callback.ErrForged, err)
+		case err != nil:
+			return "", fmt.Errorf("%w: %w", callback.ErrMalformed, err)
+		}
+		return commands.OperationKey(c.FlowID), nil
+	}
 }
 
 // decoder adapts the adapter's decoder to the shell's port, as the wiring does.

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"time"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/vendors/catalog"
 	double "paydispatch/internal/vendors/sim/withhold"
 )
 
@@ -38,26 +40,63 @@ type order struct {
 // message is one Kafka message that a producer will write.
 type message struct {
 	at    time.Duration
+	topic string
 	key   string // "" for none
 	value []byte
 	// valid messages pass the schema; the rest must be rejected.
-	valid                  bool
-	request, order, amount string
+	valid bool
+	// order is the operation's key; detail is what else two commands of one operation must share: the amount, the
+	// order that is asked about, the pay_type, or the account.
+	request, order, detail string
 }
 
 // content is what two commands of one order must share not to be in conflict.
-func (m message) content() string { return m.order + " " + m.amount }
+func (m message) content() string { return m.topic + " " + m.order + " " + m.detail }
+
+// operation tells orders, flows and requests of different topics apart.
+func (m message) operation() string { return m.topic + " " + m.order }
 
 // scenario is what one seed asks of the service.
 type scenario struct {
+	// specs are the command topics that it has; the first one is withhold.request.
+	specs    []commands.Spec
 	orders   map[string]*order
+	flows    map[string]*flow
+	refused  map[string]bool // by requestId: the gateway refuses to tie the card
 	messages []message
 	tokens   commands.Keyring
+	// late: something is asked for long after the first deadline.
+	late bool
 }
 
 func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
-	s := &scenario{orders: map[string]*order{}, tokens: tokens}
-	n := 2 + rng.IntN(3)
+	s := &scenario{
+		specs: []commands.Spec{catalog.Withhold()}, tokens: tokens,
+		orders: map[string]*order{}, flows: map[string]*flow{}, refused: map[string]bool{},
+	}
+	// More kinds of commands mean fewer of each, so that all seeds cost about the same.
+	var others []func(*rand.Rand)
+	for _, o := range []struct {
+		add    func(*rand.Rand)
+		chance int // in percent
+	}{{s.polls, 33}, {s.cards, 45}, {s.queries, 33}} {
+		if rng.IntN(100) < o.chance {
+			others = append(others, o.add)
+		}
+	}
+	if len(others) == 0 {
+		s.debits(rng, 2+rng.IntN(3), 2+rng.IntN(5))
+		return s
+	}
+	s.debits(rng, 1+rng.IntN(3), rng.IntN(4))
+	for _, add := range others {
+		add(rng)
+	}
+	return s
+}
+
+// debits adds withhold orders and the messages beside the ordinary ones.
+func (s *scenario) debits(rng *rand.Rand, n, extras int) {
 	var firsts []message
 	for i := range n {
 		o := newOrder(rng, fmt.Sprintf("B%d", i+1))
@@ -66,13 +105,17 @@ func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
 		firsts = append(firsts, m)
 	}
 	s.messages = append(s.messages, firsts...)
-	for range 2 + rng.IntN(5) {
+	for range extras {
 		s.more(rng, firsts[rng.IntN(n)])
 	}
-	return s
 }
 
 func at(rng *rand.Rand) time.Duration { return time.Duration(rng.IntN(20_000)) * time.Millisecond }
+
+// between draws a duration to the millisecond.
+func between(rng *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(rng.IntN(int((high-low)/time.Millisecond)))*time.Millisecond
+}
 
 // more adds one message beside the ordinary ones.
 func (s *scenario) more(rng *rand.Rand, first message) {
@@ -84,7 +127,7 @@ func (s *scenario) more(rng *rand.Rand, first message) {
 	case 2: // and once without a key, so that another partition, and another process, may have it
 		m.key = ""
 	case 3, 4:
-		m = command(fmt.Sprintf("D%d", n), first.order, first.amount, m.at)
+		m = command(fmt.Sprintf("D%d", n), first.order, first.detail, m.at)
 	case 5:
 		m = command(fmt.Sprintf("C%d", n), first.order, "999.99", m.at)
 	case 6:
@@ -96,7 +139,7 @@ func (s *scenario) more(rng *rand.Rand, first message) {
 		m = command(fmt.Sprintf("I%d", n), fmt.Sprintf("V%d", n), bad, m.at)
 		m.valid = false
 	case 8:
-		m = message{at: m.at, key: "junk", value: []byte(`{"requestId":"J1",`), order: "junk", request: "junk"}
+		m = message{at: m.at, topic: commandTopic, key: "junk", value: []byte(`{"requestId":"J1",`), order: "junk", request: "junk"}
 	}
 	if rng.IntN(4) == 0 && m.valid {
 		m.key = ""
@@ -105,12 +148,19 @@ func (s *scenario) more(rng *rand.Rand, first message) {
 }
 
 func command(request, orderNo, amount string, at time.Duration) message {
-	value, err := json.Marshal(map[string]string{
+	m := encoded(map[string]string{
 		"requestId": request, "biz_order_no": orderNo, "amount": amount, "bank_card_number": card, "name": person,
 		"id_card_number": idCard, "mobile": mobile, "pay_type": "101",
-	})
+	}, at)
+	m.topic, m.key, m.request, m.order, m.detail = commandTopic, orderNo, request, orderNo, amount
+	return m
+}
+
+// encoded is a valid message of these fields.
+func encoded(fields map[string]string, at time.Duration) message {
+	value, err := json.Marshal(fields)
 	must(err)
-	return message{at: at, key: orderNo, value: value, valid: true, request: request, order: orderNo, amount: amount}
+	return message{at: at, value: value, valid: true}
 }
 
 func newOrder(rng *rand.Rand, no string) *order {
@@ -158,6 +208,14 @@ func (s *scenario) script(orderNo string, attempt int) double.Plan {
 		plan.Refuse = ""
 	}
 	return plan
+}
+
+// about reads what a callback is about, and whether it is forged: a wrong token in its address, or a wrong signature.
+func (s *scenario) about(path string, h http.Header, body string) (subject string, forged bool) {
+	if path == hintPath {
+		return flowOf(h, body)
+	}
+	return s.orderOfURL(path)
 }
 
 // orderOfURL reads a callback's address, and whether its token is not the order's.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -11,7 +12,10 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/dispatch"
+	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
+	"paydispatch/internal/vendors/catalog"
+	identity "paydispatch/internal/vendors/sim/esign"
 	double "paydispatch/internal/vendors/sim/withhold"
 )
 
@@ -25,44 +29,94 @@ import (
 //  3. At the moment of "succeeded" the ledger has moved for the order, by the amount announced; at "failed", and at the
 //     end, it has not and cannot.
 //  4. All verdicts of an order have one id and one type, and each is byte for byte a result that the store held before it
-//     was published; between two wipes the store holds only one for an order.
+//     was published; between two wipes the store holds only one for an order. At the end each that it holds was published,
+//     unless a person had been called for the order before.
 //  5. A call on behalf of a forged callback never reaches store or publisher, and is not answered with 200.
 //  6. Committed offsets never go back (see 2 for what precedes them).
 //  7. A record in a final phase keeps verdict and result for as long as the store remembers it.
 //  8. Card, identity and phone number and name are in no record, result, or header of a parked or dead message.
+//  9. (effect once) At most one request for a requestId is ever on its way to the vendor, so that it accepts one at most.
+//     "succeeded" and "failed" are said only when it did it and when it refused it, anything else is "unknown" with a
+//     reason, or unresolved if nothing was sent. A command has one verdict. What was written before the store forgot is
+//     not sent afterwards.
+//  10. (effect read) Nothing is ever sent. A final event says what the vendor says then and from then on; a progress
+//     event what it once said. Each change has an id of its own, its event is told before the change is recorded as
+//     told, and no event is told that was not recorded as pending first: so none is decided after the final one.
+//     Parked copies wait the longer the more often nothing moved. Every poll ends (2).
+//  11. (questions about orders) An answer says what the vendor said to this very question. If it is the order's verdict,
+//     the order has it too when the answer is published, and it was published under the order's own id.
 //
 // A wiped store knows no rivals, so some of it cannot hold in a run after a wipe. What is let pass then, and only then:
 //   - of two contents of one order either may speak for it, also with its amount (contested), and what lost goes to the
 //     dead-letter topic for a person instead of getting a verdict (disputed); the same for two orders of one request;
 //   - an order that the vendor refused and that was announced as failed may be executed for a later message
-//     (refusedBefore); its success has another id than that failure, so that a ledger hears of it.
+//     (refusedBefore); its success has another id than that failure, so that a ledger hears of it;
+//   - a command of effect once that was written after the loss is new to everyone, though it may be the twin of one
+//     that was executed (resendable); and one that was executed may be called unknown too, under another id.
 type watch struct {
-	gateway *double.Gateway
-	started time.Time
+	gateway   *double.Gateway
+	identity  *identity.Gateway
+	scenario  *scenario
+	started   time.Time
+	faultsEnd time.Duration
 
 	mu        sync.Mutex
 	violation string
 	messages  []message
-	commands  []stream.Message // of the command topic, as the broker holds them
+	commands  map[string][]stream.Message // by command topic, as the broker holds them
 	results   []event
 	parked    map[string][]stream.Message // by delay topic; their offsets are their indices
 	dead      []stream.Message
 	offsets   map[string]map[int]int64
 	records   map[string][]byte
-	settled   map[string][]settlement
+	settled   map[string][]settlement // by record
 	wipes     int
+	firstWipe time.Time
+	lastWipe  time.Time
+
+	sent     map[string]int         // requests of effect once on their way, by requestId
+	wanted   map[string]int         // submissions that were asked for and are not on their way, by topic
+	words    map[string][]string    // what the vendor said: of a flow, or to a question
+	recorded map[string][]string    // progress that was recorded as pending, by record
+	moves    map[string][]string    // progress that was recorded as told since the last wipe, by record
+	progress map[string][][2]string // published progress and its id, by record
 }
 
 // event is one published result.
 type event struct {
 	id, kind, subject string
+	spec              commands.Spec
 	at                time.Time
 	data              map[string]string
 	bytes             []byte
 }
 
 func (e event) verdict() bool {
-	return e.kind == commands.KindSucceeded || e.kind == commands.KindFailed
+	switch e.kind {
+	case commands.KindSucceeded, commands.KindFailed, commands.KindAnswered, commands.KindUnknown:
+		return true
+	}
+	return false
+}
+
+// about reports whether the event is about what a message names.
+func (e event) about(m message) bool { return e.spec.Topic == m.topic && e.subject == m.order }
+
+// operation is that of its messages.
+func (e event) operation() string { return message{topic: e.spec.Topic, order: e.subject}.operation() }
+
+// record is the key of the operation's record.
+func (e event) record() string { return operation.Key(e.spec, commands.OperationKey(e.subject)) }
+
+// status is that of a verdict.
+func (e event) status() commands.Status {
+	switch e.kind {
+	case commands.KindFailed:
+		return commands.StatusFailed
+	case commands.KindUnknown:
+		return commands.StatusUnknown
+	}
+	return commands.StatusSucceeded
 }
 
 // ends reports whether the operation got its last word, or a person is called.
@@ -77,7 +131,8 @@ type settlement struct {
 func newWatch() *watch {
 	return &watch{
 		started: time.Now(), parked: map[string][]stream.Message{}, records: map[string][]byte{},
-		settled: map[string][]settlement{},
+		settled: map[string][]settlement{}, commands: map[string][]stream.Message{}, sent: map[string]int{}, wanted: map[string]int{},
+		words: map[string][]string{}, recorded: map[string][]string{}, moves: map[string][]string{}, progress: map[string][][2]string{},
 	}
 }
 
@@ -101,7 +156,7 @@ func (w *watch) failed() string {
 	return w.violation
 }
 
-// charged looks at the vendor's ledger (promise 1).
+// charged looks at the vendor's ledgers (promises 1, 9).
 func (w *watch) charged() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -110,8 +165,13 @@ func (w *watch) charged() {
 		if count[e.Order]++; count[e.Order] > 1 {
 			w.broken("1: the vendor accepted two submissions of order %s", e.Order)
 		}
-		if !slices.ContainsFunc(w.messages, func(m message) bool { return m.valid && m.order == e.Order }) {
+		if !slices.ContainsFunc(w.messages, func(m message) bool { return m.valid && m.topic == commandTopic && m.order == e.Order }) {
 			w.broken("1: the vendor accepted order %s, which no command names", e.Order)
+		}
+	}
+	for _, t := range w.gateway.Ties() {
+		if n := w.gateway.Messages(t.RequestID); n > 1+w.resendable(t.RequestID) {
+			w.broken("9: the vendor accepted %d submissions of request %s", n, t.RequestID)
 		}
 	}
 }
@@ -120,12 +180,18 @@ func (w *watch) charged() {
 func (w *watch) wiped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.wipes++
+	if w.wipes++; w.wipes == 1 {
+		w.firstWipe = time.Now()
+	}
+	if len(w.records) > 0 { // else nothing is lost
+		w.lastWipe = time.Now()
+	}
 	clear(w.records)
+	clear(w.moves)
 }
 
-// stored sees each write that took effect (promises 4, 7, 8).
-func (w *watch) stored(key string, value []byte) {
+// stored sees each write that took effect (promises 4, 7, 8, 9, 10); name says on behalf of what.
+func (w *watch) stored(name, key string, value []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.discreet("record "+key, value)
@@ -140,17 +206,27 @@ func (w *watch) stored(key string, value []byte) {
 		return
 	}
 	if before != nil {
-		w.kept(key, before, next)
+		was, err := commands.DecodeState(before)
+		must(err)
+		w.kept(key, was, next)
+		w.moved(key, was, next)
+	} else if next.Topic == cardTopic && next.Phase == commands.Sending {
+		w.fresh(name)
+	}
+	if next.Phase == commands.Pending {
+		w.recorded[key] = append(w.recorded[key], progressOf(next.Topic, next.Seen))
+	}
+	if spec, _ := catalog.Find(next.Topic); spec.Effect == commands.EffectRead && (next.Sends > 0 || next.Phase == commands.Sending) {
+		w.broken("10: record %s says that something was sent", key)
 	}
 	if next.Phase.Final() {
-		w.settle(next)
+		w.settle(key, next)
 	}
 }
 
 // kept holds a record against the one that stood before.
-func (w *watch) kept(key string, value []byte, next commands.State) {
-	before, err := commands.DecodeState(value)
-	if err != nil || !before.Phase.Final() {
+func (w *watch) kept(key string, before, next commands.State) {
+	if !before.Phase.Final() {
 		return
 	}
 	if next.Verdict != before.Verdict || next.Phase < before.Phase || !same(*next.Result, *before.Result) {
@@ -158,8 +234,8 @@ func (w *watch) kept(key string, value []byte, next commands.State) {
 	}
 }
 
-func (w *watch) settle(s commands.State) {
-	known := w.settled[string(s.Key)]
+func (w *watch) settle(key string, s commands.State) {
+	known := w.settled[key]
 	for _, k := range known {
 		if k.era == w.wipes {
 			if !same(k.result, *s.Result) {
@@ -168,7 +244,7 @@ func (w *watch) settle(s commands.State) {
 			return
 		}
 	}
-	w.settled[string(s.Key)] = append(known, settlement{w.wipes, *s.Result})
+	w.settled[key] = append(known, settlement{w.wipes, *s.Result})
 }
 
 func same(a, b commands.Result) bool {
@@ -183,15 +259,16 @@ func (w *watch) published(m stream.Message) {
 		w.discreet("header "+h.Key+" in "+m.Topic, h.Value)
 	}
 	switch {
-	case m.Topic == resultTopic:
+	case strings.HasSuffix(m.Topic, ".result"):
 		w.discreet("result", m.Key)
 		w.discreet("result", m.Value)
 		w.result(m)
-	case m.Topic == deadTopic:
+	case strings.HasSuffix(m.Topic, ".dlq"):
 		w.dead = append(w.dead, m)
-	case strings.HasPrefix(m.Topic, commandTopic+".delay."):
+	case strings.Contains(m.Topic, ".delay."):
 		m.Offset = int64(len(w.parked[m.Topic]))
 		w.parked[m.Topic] = append(w.parked[m.Topic], m)
+		w.patient(m)
 	}
 }
 
@@ -206,42 +283,108 @@ func (w *watch) discreet(where string, value []byte) {
 func (w *watch) result(m stream.Message) {
 	header := func(name string) string { v, _ := m.Header(name); return string(v) }
 	e := event{id: header("ce_id"), kind: commands.Result{Type: header("ce_type")}.Kind(), subject: header("ce_subject"), bytes: m.Value}
+	i := slices.IndexFunc(w.scenario.specs, func(s commands.Spec) bool {
+		return s.ResultTopic == m.Topic && header("ce_type") == s.Type+"."+e.kind+".v1"
+	})
 	var err error
-	if e.at, err = time.Parse(time.RFC3339Nano, header("ce_time")); err != nil || json.Unmarshal(m.Value, &e.data) != nil {
-		w.broken("4: a result cannot be read")
+	if e.at, err = time.Parse(time.RFC3339Nano, header("ce_time")); err != nil || json.Unmarshal(m.Value, &e.data) != nil || i < 0 {
+		w.broken("4: a result of type %q cannot be read", header("ce_type"))
 		return
 	}
+	e.spec = w.scenario.specs[i]
 	w.results = append(w.results, e)
 	switch e.kind {
-	case commands.KindSucceeded, commands.KindFailed:
+	case commands.KindSucceeded, commands.KindFailed, commands.KindAnswered, commands.KindUnknown:
 		w.verdict(e, header("ce_type"))
 	case commands.KindUnresolved:
-		if e.at.Before(w.firstOf(e.subject).Add(deadline)) {
-			w.broken("2: order %s is called unresolved before its deadline", e.subject)
-		}
-		if since := w.decided(e.subject); since > 4*tiers()[len(tiers())-1] {
-			w.broken("2: order %s is called unresolved %v after the vendor decided", e.subject, since)
-		}
+		w.unresolved(e)
 	case commands.KindConflict:
-		w.broken("3: the vendor never contradicts itself, yet a conflict of order %s was published", e.subject)
-	case commands.KindPending, commands.KindDuplicate, commands.KindRejected:
-	default:
-		w.broken("4: result of unknown type %q", header("ce_type"))
+		w.conflict(e)
+	case commands.KindPending:
+		w.pending(e)
 	}
 }
 
-// decided is how long ago at least the vendor decided on an order, 0 when it has not.
-func (w *watch) decided(orderNo string) time.Duration {
-	for _, e := range w.gateway.Ledger() {
-		if e.Order == orderNo && e.Status != "pending" {
-			return time.Since(e.At) - slowestDecision
+// unresolved checks that it is not said too early, and not when the vendor has decided long since.
+func (w *watch) unresolved(e event) {
+	if e.spec.Effect == commands.EffectOnce && w.wipes == 0 && w.sent[e.subject] > 0 {
+		w.broken("9: request %s was sent and is called unresolved", e.subject)
+	}
+	if e.at.Before(w.firstOf(e).Add(deadlineOf(e.spec))) {
+		w.broken("2: %s is called unresolved before its deadline", e.operation())
+	}
+	if since := w.decided(e); w.faultsEnd <= faultsEnd && since > 4*tiers()[len(tiers())-1] {
+		w.broken("2: %s is called unresolved %v after the vendor decided", e.operation(), since)
+	}
+}
+
+// conflict: the vendor never contradicts itself. Only what nobody could know may turn out to be known in the end.
+func (w *watch) conflict(e event) {
+	if e.spec.Effect != commands.EffectOnce || e.data["settled"] != commands.StatusUnknown.String() {
+		w.broken("3: the vendor never contradicts itself, yet a conflict of %s was published", e.operation())
+	}
+	w.tied(e, e.data["contradicted"])
+}
+
+// decided is how long ago at least the vendor decided on an operation, 0 when it has not.
+func (w *watch) decided(e event) time.Duration {
+	if f := w.scenario.flows[e.subject]; f != nil && e.spec.Topic == pollTopic {
+		last := f.plan.Steps[len(f.plan.Steps)-1]
+		if f.byHand > 0 || w.identity.Outcome(f.no) == "" {
+			return 0
+		}
+		return time.Since(w.firstOf(e).Add(f.begins + last.After))
+	}
+	for _, l := range w.gateway.Ledger() {
+		if e.spec.Topic == commandTopic && l.Order == e.subject && l.Status != "pending" {
+			return time.Since(l.At) - slowestDecision
 		}
 	}
 	return 0
 }
 
-// verdict checks promises 3 and 4.
+// verdict checks promises 3, 4, 9, 10 and 11.
 func (w *watch) verdict(e event, ceType string) {
+	switch e.spec.Topic {
+	case commandTopic:
+		w.money(e)
+	case cardTopic:
+		w.tied(e, e.status().String())
+	case pollTopic:
+		w.ended(e)
+	case queryTopic:
+		w.answer(e)
+	}
+	for _, other := range w.results {
+		if other.verdict() && other.operation() == e.operation() && ((other.id == e.id) != (other.kind == e.kind) || other.kind != e.kind && !w.twoVerdicts(e, other)) {
+			w.broken("4: %s has two verdicts: %s %s and %s %s", e.operation(), other.kind, other.id, e.kind, e.id)
+		}
+	}
+	if e.id != e.spec.VerdictID(commands.OperationKey(e.subject), e.status()) {
+		w.broken("4: the verdict of %s has an id that is not its own", e.operation())
+	}
+	announced := commands.Result{ID: e.id, Type: ceType, Time: e.at, Data: e.bytes}
+	for _, s := range w.settled[e.record()] {
+		if same(s.result, announced) {
+			return
+		}
+	}
+	w.broken("4: the verdict of %s was published and no such result was stored before", e.operation())
+}
+
+// twoVerdicts: only a store that forgot the one may come to the other.
+func (w *watch) twoVerdicts(e, other event) bool {
+	switch {
+	case e.spec.Topic == commandTopic:
+		return w.refusedBefore(e.subject)
+	case e.spec.Effect == commands.EffectOnce:
+		return w.wipes > 0 && (e.kind == commands.KindUnknown || other.kind == commands.KindUnknown)
+	}
+	return false
+}
+
+// money checks promise 3.
+func (w *watch) money(e event) {
 	ledger := w.gateway.Order(e.subject)
 	if e.kind == commands.KindSucceeded && ledger.Moved == 0 {
 		w.broken("3: order %s is called succeeded and no money moved", e.subject)
@@ -249,27 +392,18 @@ func (w *watch) verdict(e event, ceType string) {
 	if e.kind == commands.KindFailed && ledger.Accepted > 0 && ledger.Status != "fail" {
 		w.broken("3: order %s is called failed and the vendor has it as %s", e.subject, ledger.Status)
 	}
-	for _, other := range w.results {
-		if other.verdict() && other.subject == e.subject && ((other.id == e.id) != (other.kind == e.kind) || other.kind != e.kind && !w.refusedBefore(e.subject)) {
-			w.broken("4: order %s has two verdicts: %s %s and %s %s", e.subject, other.kind, other.id, e.kind, e.id)
-		}
-	}
 	if e.kind == commands.KindSucceeded && !w.contested(e.subject) && e.data["amount"] != ledger.Amount {
 		w.broken("3: order %s is announced with amount %s, the vendor took %s", e.subject, e.data["amount"], ledger.Amount)
 	}
-	announced := commands.Result{ID: e.id, Type: ceType, Time: e.at, Data: e.bytes}
-	for _, s := range w.settled[e.subject] {
-		if same(s.result, announced) {
-			return
-		}
+	if e.kind == commands.KindAnswered || e.kind == commands.KindUnknown {
+		w.broken("3: order %s is called %s, which is no verdict about money", e.subject, e.kind)
 	}
-	w.broken("4: the verdict of order %s was published and no such result was stored before", e.subject)
 }
 
 // refusedBefore: the vendor refused the order, which was announced as failed, and then the store forgot that. A later
 // message of the order is new to everyone then, the vendor included, and may be executed.
 func (w *watch) refusedBefore(orderNo string) bool {
-	return slices.ContainsFunc(w.settled[orderNo], func(s settlement) bool {
+	return slices.ContainsFunc(w.settled["o:withhold:"+orderNo], func(s settlement) bool {
 		return s.era < w.wipes && s.result.Kind() == commands.KindFailed && bytes.Contains(s.result.Data, []byte(`"code":"-1"`))
 	})
 }
@@ -278,17 +412,21 @@ func (w *watch) refusedBefore(orderNo string) bool {
 func (w *watch) contested(orderNo string) bool {
 	contents := map[string]bool{}
 	for _, m := range w.messages {
-		if m.valid && m.order == orderNo {
+		if m.valid && m.topic == commandTopic && m.order == orderNo {
 			contents[m.content()] = true
 		}
 	}
 	return w.wipes > 0 && len(contents) > 1
 }
 
-func (w *watch) firstOf(orderNo string) time.Time {
+// firstOf is when an event's operation was asked for; where a question may be put anew, by the request that it names.
+func (w *watch) firstOf(e event) time.Time {
 	first := time.Time{}
 	for _, m := range w.messages {
-		if t := w.started.Add(m.at); m.order == orderNo && (first.IsZero() || t.Before(first)) {
+		if e.spec.Effect == commands.EffectRead && m.request != e.data["requestId"] {
+			continue
+		}
+		if t := w.started.Add(m.at); e.about(m) && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
 	}
@@ -317,14 +455,14 @@ func (w *watch) committed(offsets map[string]map[int]int64) {
 }
 
 func (w *watch) at(topic string, partition int, offset int64) (stream.Message, bool) {
-	if topic != commandTopic {
+	if strings.Contains(topic, ".delay.") {
 		all := w.parked[topic]
 		if offset >= int64(len(all)) {
 			return stream.Message{}, false
 		}
 		return all[offset], true
 	}
-	for _, m := range w.commands {
+	for _, m := range w.commands[topic] {
 		if m.Partition == partition && m.Offset == offset {
 			return m, true
 		}
@@ -346,12 +484,12 @@ func (w *watch) answered(m stream.Message, underway bool) bool {
 		}
 	}
 	for _, e := range w.results {
-		if e.data["requestId"] == what.request && e.subject == what.order && e.kind != commands.KindPending {
+		if e.data["requestId"] == what.request && e.about(what) && e.kind != commands.KindPending {
 			return true
 		}
 		// A verdict speaks for all of its content; for a parked copy, whose record may have come to speak for another
 		// content, for all of its order.
-		if e.ends() && e.subject == what.order && (m.Topic != commandTopic || w.contentOf(e) == what.content()) {
+		if e.ends() && e.about(what) && (m.Topic != what.topic || contentOf(e) == what.content()) {
 			return true
 		}
 	}
@@ -362,7 +500,7 @@ func (w *watch) answered(m stream.Message, underway bool) bool {
 func (w *watch) copied(m stream.Message, what message) bool {
 	for topic, all := range w.parked {
 		for _, c := range all[min(w.offsets[topic][0], int64(len(all))):] {
-			if other := w.meant(c.Value); other.order == what.order && (m.Topic != commandTopic || other.content() == what.content()) {
+			if other := w.meant(c.Value); other.operation() == what.operation() && (m.Topic != what.topic || other.content() == what.content()) {
 				return true
 			}
 		}
@@ -381,15 +519,20 @@ func (w *watch) meant(value []byte) message {
 	return message{}
 }
 
-func (w *watch) contentOf(e event) string { return e.subject + " " + e.data["amount"] }
+func contentOf(e event) string {
+	field := map[string]string{commandTopic: "amount", queryTopic: "biz_order_no", cardTopic: "pay_type", pollTopic: "account"}[e.spec.Topic]
+	return message{topic: e.spec.Topic, order: e.subject, detail: e.data[field]}.content()
+}
 
 // backlog reports whether anything is written that is not committed.
 func (w *watch) backlog() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, m := range w.commands {
-		if w.offsets[commandTopic][m.Partition] <= m.Offset {
-			return true
+	for topic, all := range w.commands {
+		for _, m := range all {
+			if w.offsets[topic][m.Partition] <= m.Offset {
+				return true
+			}
 		}
 	}
 	for topic, all := range w.parked {
@@ -408,19 +551,29 @@ func (w *watch) end() {
 	if complaints := w.gateway.Complaints(); len(complaints) > 0 {
 		w.broken("the vendor complains: %s", complaints[0])
 	}
-	if len(w.commands) != len(w.messages) {
-		w.broken("%d messages were to be written, %d were", len(w.messages), len(w.commands))
+	if complaints := w.identity.Complaints(); len(complaints) > 0 {
+		w.broken("the vendor complains: %s", complaints[0])
 	}
-	for _, m := range w.commands {
-		if !w.answered(m, false) {
-			w.broken("2: nothing ever came of %s/%d@%d", m.Topic, m.Partition, m.Offset)
+	written := slices.Concat(slices.Collect(maps.Values(w.commands))...)
+	if len(written) != len(w.messages) {
+		w.broken("%d messages were to be written, %d were", len(w.messages), len(written))
+	}
+	for _, s := range w.scenario.specs {
+		for _, m := range w.commands[s.Topic] {
+			if !w.answered(m, false) {
+				w.broken("2: nothing ever came of %s/%d@%d", m.Topic, m.Partition, m.Offset)
+			}
 		}
 	}
 	for _, m := range w.messages {
-		if m.valid {
+		if m.valid && m.topic == commandTopic {
 			w.concluded(m.order)
 		}
+		if m.valid && m.topic == pollTopic {
+			w.followed(m)
+		}
 	}
+	w.heard()
 	for _, d := range w.dead {
 		w.deserved(d)
 	}
@@ -432,7 +585,7 @@ func (w *watch) concluded(orderNo string) {
 	ledger := w.gateway.Order(orderNo)
 	ended, moved, failed := false, false, false
 	for _, e := range w.results {
-		if e.subject == orderNo {
+		if e.spec.Topic == commandTopic && e.subject == orderNo {
 			ended = ended || e.ends()
 			moved = moved || e.kind == commands.KindSucceeded
 			failed = failed || e.kind == commands.KindFailed
@@ -452,7 +605,7 @@ func (w *watch) concluded(orderNo string) {
 // it was executed is then nobody's knowledge: it lies in the dead-letter topic for a person.
 func (w *watch) disputed(orderNo string) bool {
 	return w.wipes > 0 && slices.ContainsFunc(w.dead, func(d stream.Message) bool {
-		return disputes(d) && w.meant(d.Value).order == orderNo
+		return disputes(d) && w.meant(d.Value).operation() == message{topic: commandTopic, order: orderNo}.operation()
 	})
 }
 
@@ -476,7 +629,7 @@ func (w *watch) deserved(d stream.Message) {
 	case "request_reused":
 		ok = what.valid && rivals(func(m message) bool { return m.request == what.request })
 	case "order_reused":
-		ok = what.valid && rivals(func(m message) bool { return m.order == what.order })
+		ok = what.valid && rivals(func(m message) bool { return m.operation() == what.operation() })
 	}
 	if !ok {
 		w.broken("2: a message of order %s is in the dead-letter topic for %q", what.order, header)
@@ -494,9 +647,9 @@ func (w *watch) guarded() {
 			continue
 		}
 		request := e.data["requestId"]
-		if other, ok := executed[request]; ok && other != e.subject {
-			w.broken("1: request %s was executed for the orders %s and %s", request, other, e.subject)
+		if other, ok := executed[request]; ok && other != e.operation() {
+			w.broken("1: request %s was executed for %s and %s", request, other, e.operation())
 		}
-		executed[request] = e.subject
+		executed[request] = e.operation()
 	}
 }

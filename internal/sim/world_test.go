@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -24,15 +25,12 @@ import (
 	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/memstream"
+	identity "paydispatch/internal/vendors/sim/esign"
 	double "paydispatch/internal/vendors/sim/withhold"
 	"paydispatch/schemas"
 )
 
-const (
-	commandTopic = "withhold.request"
-	resultTopic  = "withhold.result"
-	deadTopic    = "withhold.request.dlq"
-)
+const commandTopic = "withhold.request"
 
 const (
 	// maxSteps and maxTime are far beyond what a run needs: reaching them means that it never settles.
@@ -40,8 +38,10 @@ const (
 	maxTime  = time.Hour
 	// grace lets late callbacks and their retries come after everything was handled.
 	grace = 100 * time.Second
-	// faultsEnd is when faults stop even if some are left.
-	faultsEnd = 2 * time.Minute
+	// faultsEnd is when faults stop even if some are left; in some runs they begin at lateFaults only, so that they meet
+	// what goes on when operations are given up.
+	faultsEnd  = 2 * time.Minute
+	lateFaults = deadline - 30*time.Second
 )
 
 // compiled are the schemas: they are the same for all runs and take long to compile.
@@ -64,7 +64,12 @@ type world struct {
 	records              *memstore.Server
 	broker               *memstream.Broker
 	gateway              *double.Gateway
+	identity             *identity.Gateway
 	listener             *pipeListener
+	// shareFor is how long polls share what the vendor said of a flow.
+	shareFor time.Duration
+	// patience is how long a message may wait in its lane for the lease of another sender, 0 for the whole lease.
+	patience time.Duration
 
 	dispatchers []*process
 	callback    *process
@@ -87,7 +92,11 @@ type task struct {
 }
 
 // heard is a callback that the vendor sent, for replaying.
-type heard struct{ url, kind, body string }
+type heard struct {
+	url    string
+	header http.Header
+	body   string
+}
 
 // stats are what a run adds to the summary.
 type stats struct {
@@ -112,7 +121,7 @@ func run(t *testing.T, seed uint64, m mutation) outcome {
 		w := newWorld(seed, m)
 		w.play()
 		for _, e := range w.watch.results {
-			w.stats.results[e.kind]++
+			w.stats.results[e.spec.Type+"."+e.kind]++
 		}
 		out.violation, out.trace, out.stats = w.watch.failed(), w.trace.String(), w.stats
 		w.shutdown()
@@ -134,7 +143,10 @@ func newWorld(seed uint64, m mutation) *world {
 	w.tokens, err = commands.NewKeyring([]byte("tokens of sim......"))
 	must(err)
 	w.scenario = newScenario(rng, w.tokens)
-	w.faults = newFaults(rng)
+	w.faults = newFaults(rng, w.scenario.late)
+	w.watch.scenario, w.watch.faultsEnd = w.scenario, w.faults.until
+	w.shareFor = []time.Duration{0, 0, time.Second}[rng.IntN(3)]
+	w.patience = []time.Duration{0, 0, 3 * time.Second}[rng.IntN(3)]
 	w.topics()
 	w.vendor()
 	for i := range 2 + rng.IntN(2) {
@@ -154,30 +166,68 @@ func newWorld(seed uint64, m mutation) *world {
 			o.byHand = 0
 		}
 	}
+	for _, no := range slices.Sorted(maps.Keys(w.scenario.flows)) {
+		w.flow(w.scenario.flows[no])
+	}
 	return w
 }
 
+// flow puts on the agenda what happens to a flow beside what the double does by itself.
+func (w *world) flow(f *flow) {
+	if f.begins > 0 {
+		w.later(f.begins, "flow "+f.no+" begins", func() { w.identity.Start(f.no) })
+	}
+	if f.byHand > 0 {
+		w.later(f.byHand, "end "+f.no+" by hand", func() { _ = w.identity.Finish(f.no, f.so) })
+	}
+	for i, h := range f.hints {
+		w.later(h.at, fmt.Sprintf("hint #%d about %s: %t", i+1, f.no, h.success), func() {
+			body := told(f.no, h.success)
+			w.stranger(base+hintPath, signed(appSecret, body), body, false)
+		})
+	}
+}
+
 func (w *world) topics() {
-	w.broker.CreateTopic(commandTopic, 2)
-	w.broker.CreateTopic(resultTopic, 1)
-	w.broker.CreateTopic(deadTopic, 1)
-	for _, name := range operation.DelayTopics(commandTopic, tiers()) {
-		w.broker.CreateTopic(name, 1)
+	made := map[string]bool{}
+	for _, s := range w.scenario.specs {
+		w.broker.CreateTopic(s.Topic, 2)
+		w.broker.CreateTopic(s.DeadLetterTopic(), 1)
+		for _, name := range operation.DelayTopics(s.Topic, tiers()) {
+			w.broker.CreateTopic(name, 1)
+		}
+		if !made[s.ResultTopic] {
+			made[s.ResultTopic] = true
+			w.broker.CreateTopic(s.ResultTopic, 1)
+		}
 	}
 }
 
 func (w *world) vendor() {
 	w.gateway = double.New(double.Config{
 		Accounts: map[string]string{ua: aesKey}, Script: w.scenario.script,
-		Callbacks: &http.Client{Transport: w},
+		CardScript: w.scenario.cardScript,
+		Callbacks:  &http.Client{Transport: w},
 		Gate: func(ctx context.Context, op string) double.Verdict {
-			if !strings.HasPrefix(op, "single-") && w.gate.enter(ctx, nil, kindPlain, "vendor "+op) != none {
+			if w.own(op) && w.gate.enter(ctx, nil, kindPlain, "vendor "+op) != none {
 				return double.Drop
 			}
 			return double.Proceed
 		},
 	})
-	w.watch.gateway = w.gateway
+	w.identity = identity.New(identity.Config{
+		Apps:      map[string]string{appID: appSecret},
+		Script:    func(no string) identity.Plan { return w.scenario.flows[no].plan },
+		Peer:      func(r *http.Request) string { return nameOf(r.Context()) },
+		Callbacks: &http.Client{Transport: w},
+		Gate: func(ctx context.Context, op string) identity.Verdict {
+			if w.own(op) && w.gate.enter(ctx, nil, kindPlain, "vendor "+op) != none {
+				return identity.Drop
+			}
+			return identity.Proceed
+		},
+	})
+	w.watch.gateway, w.watch.identity = w.gateway, w.identity
 	server := &http.Server{
 		Handler: http.HandlerFunc(w.vendorSide), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Hour,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return named(ctx, c.(namedConn).name) },
@@ -185,6 +235,11 @@ func (w *world) vendor() {
 	// A connection for each call, so that the vendor's side of a call can be named.
 	server.SetKeepAlivesEnabled(false)
 	go func() { _ = server.Serve(w.listener) }()
+}
+
+// own reports whether a double does this by itself: what it does on behalf of a call passes the gate in vendorSide.
+func (*world) own(op string) bool {
+	return slices.ContainsFunc([]string{"settle/", "callback/", "turn/"}, func(p string) bool { return strings.HasPrefix(op, p) })
 }
 
 func (w *world) later(d time.Duration, name string, do func()) {
@@ -252,7 +307,7 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 			w.watch.fail("two calls have the name %q", c.name)
 		}
 	}
-	if strings.Contains(c.name, "forged") && (c.kind == kindLoad || c.kind == kindSwap || c.kind == kindPublish) {
+	if strings.Contains(c.name, "forged") && (c.kind == kindLoad || c.kind == kindSwap || c.kind == kindPublish || c.kind == kindDial) {
 		w.watch.fail("5: %s", c.name)
 	}
 	f := w.faults.strike(w.rng, c)
@@ -314,15 +369,15 @@ func (w *world) start(p *process) {
 
 // write is a producer's.
 func (w *world) write(m message) {
-	out := stream.Message{Topic: commandTopic, Value: m.value}
+	out := stream.Message{Topic: m.topic, Value: m.value}
 	if m.key != "" {
 		out.Key = []byte(m.key)
 	}
 	must(w.broker.Publisher(memstream.Gates{}).Publish(context.Background(), out))
-	all := w.broker.Messages(commandTopic)
+	all := w.broker.Messages(m.topic)
 	w.watch.mu.Lock()
 	defer w.watch.mu.Unlock()
-	w.watch.commands = all
+	w.watch.commands[m.topic] = all
 }
 
 // land is the moment at which messages of ours take effect.
@@ -344,20 +399,20 @@ func (w *world) count(name string) int {
 	return w.counts[name]
 }
 
-func (w *world) remember(url, kind, body string) {
+func (w *world) remember(h heard) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.heard = append(w.heard, heard{url, kind, body})
+	w.heard = append(w.heard, h)
 }
 
 type forgedKey struct{}
 
 // stranger posts a callback to callback-ingest that the vendor did not send now; it changes nothing if it is forged.
-func (w *world) stranger(url, kind, body string, forged bool) {
+func (w *world) stranger(url string, header http.Header, body string, forged bool) {
 	ctx := context.WithValue(context.Background(), forgedKey{}, forged)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	must(err)
-	req.Header.Set("Content-Type", kind)
+	req.Header = header.Clone()
 	go func() {
 		if res, err := w.RoundTrip(req); err == nil {
 			_ = res.Body.Close()
@@ -365,8 +420,13 @@ func (w *world) stranger(url, kind, body string, forged bool) {
 	}()
 }
 
-// forge makes what someone who knows the document, and one order's token, could send about another order.
+// forge makes what someone who knows the documents could send, and has overheard one callback, or one order's token.
 func (w *world) forge() {
+	flows := slices.Sorted(maps.Keys(w.scenario.flows))
+	if len(flows) > 0 && w.rng.IntN(2) == 0 {
+		w.forgeHint(flows[w.rng.IntN(len(flows))])
+		return
+	}
 	orders := w.orderNos()
 	victim, status := orders[w.rng.IntN(len(orders))], []string{"success", "fail"}[w.rng.IntN(2)]
 	url := callback.URL(base, "withhold", w.tokens, orders[w.rng.IntN(len(orders))])
@@ -377,7 +437,20 @@ func (w *world) forge() {
 		`"pay_status":%q,"pay_time":"2024-01-01 12:00:00","pay_type":"101"`, victim, victim, status)
 	sum := md5.Sum([]byte(unsigned + "}"))
 	w.say("a stranger calls back about %s: %s", victim, status)
-	w.stranger(url, "application/json", unsigned+`,"sign":"`+hex.EncodeToString(sum[:])+`"}`, true)
+	header := http.Header{"Content-Type": {"application/json"}}
+	w.stranger(url, header, unsigned+`,"sign":"`+hex.EncodeToString(sum[:])+`"}`, true)
+}
+
+// forgeHint signs with a secret that nobody gave, or puts other words under an overheard signature.
+func (w *world) forgeHint(flowNo string) {
+	success := w.rng.IntN(2) == 0
+	body := told(flowNo, success)
+	header := signed("a secret that nobody gave", body)
+	if w.rng.IntN(2) == 0 {
+		header = signed(appSecret, told("another flow", success))
+	}
+	w.say("a stranger calls back about %s: %t", flowNo, success)
+	w.stranger(base+hintPath, header, body, true)
 }
 
 func (w *world) strangers() commands.Keyring {
@@ -406,7 +479,7 @@ func (w *world) replay() bool {
 	}
 	h := all[w.rng.IntN(len(all))]
 	w.say("an old callback comes again")
-	w.stranger(h.url, h.kind, h.body, false)
+	w.stranger(h.url, h.header, h.body, false)
 	return true
 }
 
@@ -419,6 +492,7 @@ func (w *world) shutdown() {
 	}
 	w.gate.close()
 	w.gateway.Close()
+	w.identity.Close()
 	_ = w.listener.Close()
 	for _, inc := range w.incs {
 		<-inc.done

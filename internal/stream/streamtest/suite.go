@@ -264,7 +264,8 @@ func dueHead(t *testing.T, h Harness) {
 	m := h.start(t, Consumer{Group: group, Topics: []string{topic}}, r)
 	r.ended(t, 2)
 	m.stop(t)
-	require.Equal(t, []string{"past", "soon"}, r.starts())
+	// A group that took longer to form than "soon" was away finds both due, and two keys run side by side.
+	require.ElementsMatch(t, []string{"past", "soon"}, r.starts())
 	require.EqualValues(t, 2, h.Committed(t, group, topic)[0])
 }
 

@@ -7,6 +7,7 @@
 package app
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -18,7 +19,7 @@ import (
 
 // options are the flags.
 type options struct {
-	once, verbose        bool
+	once, wait, verbose  bool
 	kafkaPort, redisPort int
 }
 
@@ -26,8 +27,8 @@ type options struct {
 const patience = 90 * time.Second
 
 // Run starts everything, sends the sample, prints what came of it, and serves until ctx ends, or not at all with
-// --once. It returns an error that names every command that did not end as promised.
-func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// --once. It returns an error that names every command that did not end as promised. stdin is read only with --wait.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
@@ -39,7 +40,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	failed := w.demonstrate(ctx, o, stdout)
+	failed := w.demonstrate(ctx, o, stdin, stdout)
 	kept, err := w.close(failed != nil && !errors.Is(failed, errInterrupted))
 	if failed != nil && kept != "" {
 		fmt.Fprintf(stdout, "\n  the services' log is kept in %s\n", kept)
@@ -52,6 +53,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("sandbox", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.once, "once", false, "exit after the sample, with 0 only if every command ended as promised")
+	flags.BoolVar(&o.wait, "wait", false, "send the sample only when Enter is pressed, so that whoever wants to watch is there before it")
 	flags.BoolVar(&o.verbose, "verbose", false, "show the services' log")
 	flags.IntVar(&o.kafkaPort, "kafka-port", 9092, "Kafka's port if it is free, 0 for any")
 	flags.IntVar(&o.redisPort, "redis-port", 6379, "Redis' port if it is free, 0 for any")
@@ -65,10 +67,36 @@ func parse(args []string, stderr io.Writer) (options, error) {
 // errInterrupted says that somebody pressed Ctrl-C too early to know anything.
 var errInterrupted = errors.New("interrupted before the sample was through")
 
+// enter waits for a line. Its reader is left behind when ctx ends first: nothing can end a read from a terminal.
+func (w *world) enter(asked context.Context, stdin io.Reader) error {
+	pressed := make(chan error, 1)
+	go func() {
+		_, err := bufio.NewReader(stdin).ReadString('\n')
+		pressed <- err
+	}()
+	select {
+	case err := <-pressed:
+		if err != nil {
+			return fmt.Errorf("waiting for Enter: %w", err)
+		}
+		return nil
+	case <-asked.Done():
+		return errInterrupted
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx)
+	}
+}
+
 // demonstrate sends the sample, shows it, and goes on serving.
-func (w *world) demonstrate(asked context.Context, o options, stdout io.Writer) error {
+func (w *world) demonstrate(asked context.Context, o options, stdin io.Reader, stdout io.Writer) error {
 	screen := newScreen(stdout)
 	screen.header(w, o)
+	if o.wait {
+		screen.line("  press Enter to send the sample")
+		if err := w.enter(asked, stdin); err != nil {
+			return err
+		}
+	}
 	rows := sample(w.run)
 	w.doubles.follow(rows)
 	ctx, cancel := context.WithTimeout(w.ctx, patience)

@@ -13,7 +13,7 @@ import (
 func TestTheSampleEndsAsPromised(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
-	err := Run(t.Context(), []string{"--once", "--verbose", "--kafka-port", "0", "--redis-port", "0"}, &out, &errs)
+	err := Run(t.Context(), []string{"--once", "--verbose", "--kafka-port", "0", "--redis-port", "0", "--wait"}, strings.NewReader("\n"), &out, &errs)
 	require.NoError(t, err, out.String())
 	rows := sample("x")
 	require.Equal(t, len(rows), strings.Count(out.String(), "  ok\n"))
@@ -74,9 +74,17 @@ func TestEveryStoryHasItsOwnOrders(t *testing.T) {
 	}
 }
 
+func TestNothingIsSentBeforeEnter(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	err := Run(t.Context(), []string{"--wait", "--kafka-port", "0", "--redis-port", "0"}, strings.NewReader(""), &out, io.Discard)
+	require.ErrorContains(t, err, "waiting for Enter: EOF")
+	require.NotContains(t, out.String(), "success")
+}
+
 func TestUnknownFlagsAreRefused(t *testing.T) {
 	t.Parallel()
-	require.Error(t, Run(t.Context(), []string{"--twice"}, io.Discard, io.Discard))
-	require.ErrorContains(t, Run(t.Context(), []string{"now"}, io.Discard, io.Discard), `argument "now" is not known`)
-	require.NoError(t, Run(t.Context(), []string{"--help"}, io.Discard, io.Discard))
+	require.Error(t, Run(t.Context(), []string{"--twice"}, nil, io.Discard, io.Discard))
+	require.ErrorContains(t, Run(t.Context(), []string{"now"}, nil, io.Discard, io.Discard), `argument "now" is not known`)
+	require.NoError(t, Run(t.Context(), []string{"--help"}, nil, io.Discard, io.Discard))
 }

@@ -260,20 +260,35 @@ func TestOrder(t *testing.T) {
 	require.NoError(t, store.Prepare(t.Context(), false))
 	state := commands.Begin(commands.Command{
 		Topic: "withhold.request", Key: "o-1", RequestID: "r-1", Carry: map[string]string{"amount": "1.00"}, Fingerprints: []string{"f"},
-	}, "", time.Now())
+	}, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", time.Now())
 	state.Phase, state.Sends = commands.Pending, 1
 	value, err := state.Encode()
 	require.NoError(t, err)
 	_, err = store.Swap(t.Context(), store.Expect(operation.Key(catalog.Withhold(), "o-1")), value)
 	require.NoError(t, err)
+	_, err = store.Swap(t.Context(), store.Expect("r:r-2"), []byte(`{"key":"o-1","fp":"f"}`))
+	require.NoError(t, err)
 
-	code, out, errs := d.run("", "order", "o-1")
-	require.Equal(t, 0, code, errs)
-	require.Regexp(t, `(?m)^phase +pending$`, out)
-	require.Regexp(t, `(?m)^amount +1.00$`, out)
-	code, _, errs = d.run("", "order", "o-2")
-	require.Equal(t, 1, code)
-	require.Contains(t, errs, "nothing is recorded of order o-2")
+	for _, how := range [][]string{{"order", "o-1"}, {"request", "r-2"}} {
+		code, out, errs := d.run("", how...)
+		require.Equal(t, 0, code, errs)
+		require.Regexp(t, `(?m)^phase +pending$`, out)
+		require.Regexp(t, `(?m)^amount +1.00$`, out)
+		require.Regexp(t, `(?m)^trace id +0af7651916cd43dd8448eb211c80319c$`, out)
+		require.NotContains(t, out, "memory lost")
+	}
+	for _, how := range [][]string{{"order", "o-2"}, {"request", "r-1"}} {
+		code, _, errs := d.run("", how...)
+		require.Equal(t, 1, code)
+		require.Contains(t, errs, "nothing is recorded of "+how[0]+" "+how[1]+"\n")
+	}
+
+	d.redis.FlushAll()
+	for _, how := range [][]string{{"order", "o-1"}, {"request", "r-2"}} {
+		code, _, errs := d.run("", how...)
+		require.Equal(t, 1, code)
+		require.Contains(t, errs, "it may have been, since the store was found to have lost its memory at ")
+	}
 }
 
 func TestTopics(t *testing.T) {

@@ -46,7 +46,7 @@ func (t *tool) names() ([]string, error) {
 func (t *tool) listTopics() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "list the topics, their partitions and how many messages they keep",
-		Long: "list shows the topics that the services need. Set PARK_TIERS as the services have it.",
+		Long: "list shows the topics that the services need. Set PARK_TIERS and IDENTITY_TIERS as the services have them.",
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			names, err := t.names()
@@ -91,7 +91,7 @@ func (t *tool) createTopics() *cobra.Command {
 	c := &cobra.Command{
 		Use: "create", Short: "create the topics that are missing",
 		Long: "create makes the topics that the services need and that do not exist; those that do stay as they are.\n" +
-			"Set PARK_TIERS as the services have it. Retention is the brokers' default: it must be longer than the longest\n" +
+			"Set PARK_TIERS and IDENTITY_TIERS as the services have them. Retention is the brokers' default: it must be longer than the longest\n" +
 			"delay and the longest stop of the services.",
 		Example: "  payctl topics create --partitions 24 --replication 3",
 		Args:    args(cobra.NoArgs),

@@ -66,7 +66,7 @@ func vendorDoubles() []string  { return below("internal/vendors/sim") }
 // code.
 func withVendors(table map[string]rule) map[string]rule {
 	for name, libs := range vendors {
-		table["internal/vendors/"+name] = rule{may: []string{"internal/commands", "internal/vendors", "internal/vendors/wire"}, libs: libs}
+		table["internal/vendors/"+name] = rule{may: []string{"internal/commands", "internal/jsonobject", "internal/vendors", "internal/vendors/wire"}, libs: libs}
 		table["internal/vendors/sim/"+name] = rule{}
 	}
 	return table
@@ -77,7 +77,9 @@ func withVendors(table map[string]rule) map[string]rule {
 // Arrows point one way: cmd -> adapters -> ports -> commands, and cmd -> dispatch, callback -> operation -> ports.
 var table = withVendors(map[string]rule{
 	// The pure core.
-	"internal/commands": {},
+	"internal/commands": {may: []string{"internal/jsonobject"}},
+	// What the core and the adapters read JSON with.
+	"internal/jsonobject": {},
 
 	// The ports: contracts, and what does not depend on an implementation.
 	"internal/idempotency":       {may: []string{"internal/commands"}},

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/jsonobject"
 )
 
 // object are a JSON object's values by their exact names, each as it was sent: encoding/json's structs would match
@@ -14,7 +14,7 @@ type object map[string]json.RawMessage
 // readObject reads one JSON object and nothing else. A name that stands twice, in whatever case, is refused: the server
 // signs from maps that ignore case, so which of the two was signed is anyone's guess.
 func readObject(raw []byte) (object, error) {
-	out, err := wire.Object(raw)
+	out, err := jsonobject.Read(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -22,7 +22,7 @@ func readObject(raw []byte) (object, error) {
 	for name := range out {
 		folded := strings.ToLower(name)
 		if seen[folded] {
-			return nil, wire.ErrTwice
+			return nil, jsonobject.ErrTwice
 		}
 		seen[folded] = true
 	}
@@ -52,8 +52,7 @@ func scalar(raw json.RawMessage) (string, bool) {
 	case isNull:
 		return "", true
 	case isString:
-		var text string
-		return text, json.Unmarshal(raw, &text) == nil
+		return jsonobject.Text(raw)
 	case isList, isObject:
 		return "", false
 	}

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/jsonobject"
 )
 
 // object are a JSON object's values by their exact names: encoding/json's structs would match names in any case.
@@ -13,7 +13,7 @@ type object map[string]json.RawMessage
 
 // readObject reads one JSON object, with or without a byte order mark.
 func readObject(raw []byte) (object, error) {
-	return wire.Object(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")))
+	return jsonobject.Read(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")))
 }
 
 // text returns a member as text: a string's content, a number's or boolean's token. Absent, null and the literal string
@@ -28,7 +28,7 @@ func (o object) text(name string) (text string, there, readable bool) {
 	case raw[0] != '"':
 		return raw, true, true
 	}
-	if json.Unmarshal([]byte(raw), &text) != nil {
+	if text, readable = jsonobject.Text([]byte(raw)); !readable {
 		return "", false, false
 	}
 	return text, true, true

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/jsonobject"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -99,7 +100,7 @@ func callbackMembers(body []byte) ([]member, error) {
 	var members []member
 	for key, values := range form {
 		if len(values) != 1 {
-			return nil, fmt.Errorf("%w: %w", ErrCallbackUnreadable, wire.ErrTwice)
+			return nil, fmt.Errorf("%w: %w", ErrCallbackUnreadable, jsonobject.ErrTwice)
 		}
 		value, err := encode(values[0])
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/jsonobject"
 	"paydispatch/internal/vendors"
 	"paydispatch/internal/vendors/wire"
 )
@@ -98,7 +99,7 @@ func (o ConfirmOrder) params() map[string]any {
 
 // decodeFields reads a command whose fields read takes; the others are problems.
 func decodeFields(body commands.Body, read func(*orderReader)) error {
-	fields, err := wire.Object(body)
+	fields, err := jsonobject.Read(body)
 	if err != nil {
 		return fmt.Errorf("the command: %w", err)
 	}

@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"strings"
 
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/jsonobject"
 )
 
 // member is one member of a JSON object with its tokens as they were sent.
@@ -24,7 +23,7 @@ type object map[string]json.RawMessage
 func readMembers(raw []byte) ([]member, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, wire.ErrNotObject
+		return nil, jsonobject.ErrNotObject
 	}
 	var out []member
 	seen := map[string]bool{}
@@ -33,23 +32,23 @@ func readMembers(raw []byte) ([]member, error) {
 		t, err := dec.Token()
 		key, ok := t.(string)
 		if err != nil || !ok {
-			return nil, wire.ErrNotObject
+			return nil, jsonobject.ErrNotObject
 		}
 		if seen[key] {
-			return nil, wire.ErrTwice
+			return nil, jsonobject.ErrTwice
 		}
 		seen[key] = true
 		m := member{key: key, rawKey: bytes.TrimLeft(raw[start:dec.InputOffset()], ", \t\r\n")}
 		if err := dec.Decode(&m.rawValue); err != nil {
-			return nil, wire.ErrNotObject
+			return nil, jsonobject.ErrNotObject
 		}
 		out = append(out, m)
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, wire.ErrNotObject
+		return nil, jsonobject.ErrNotObject
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, wire.ErrNotObject
+		return nil, jsonobject.ErrNotObject
 	}
 	return out, nil
 }
@@ -57,18 +56,18 @@ func readMembers(raw []byte) ([]member, error) {
 // scalar returns a value as text: a string's content, a number's or boolean's token, "" for null and for what PHP
 // writes for "nothing" ([] and {}). Anything else is not scalar.
 func scalar(raw json.RawMessage) (string, bool) {
-	switch text := strings.TrimSpace(string(raw)); {
-	case text == "" || text == "null" || text == "[]" || text == "{}":
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 {
 		return "", true
-	case text[0] == '"':
-		var s string
-		if json.Unmarshal(raw, &s) != nil {
-			return "", false
-		}
-		return s, true
-	case text[0] == '[' || text[0] == '{':
-		return "", false
-	default:
+	}
+	switch raw[0] {
+	case '"':
+		return jsonobject.Text(raw)
+	case '[', '{':
+		return "", len(raw) == 2
+	}
+	if text := string(raw); text != "null" {
 		return text, true
 	}
+	return "", true
 }

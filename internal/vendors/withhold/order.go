@@ -1,14 +1,13 @@
 package withhold
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"paydispatch/internal/commands"
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/jsonobject"
 )
 
 // Order is a decoded withhold.request command, under the vendor's own names.
@@ -29,7 +28,7 @@ type Order struct {
 
 // DecodeOrder reads a command's body. All problems are reported together; no error holds a value of the body.
 func DecodeOrder(body commands.Body) (Order, error) {
-	fields, err := wire.Object(body)
+	fields, err := jsonobject.Read(body)
 	if err != nil {
 		return Order{}, fmt.Errorf("the command: %w", err)
 	}
@@ -83,10 +82,12 @@ func (r *orderReader) text(name string, to *string, need bool) {
 		}
 		return
 	}
-	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, to) != nil {
+	text, ok := jsonobject.Text(raw)
+	if !ok {
 		r.problem(name, "must be a string")
 		return
 	}
+	*to = text
 	if *to == "" {
 		r.problem(name, "must not be empty")
 	}
@@ -105,7 +106,7 @@ func (r *orderReader) bizData(to *Personal) {
 	if !ok {
 		return
 	}
-	fields, err := wire.Object(raw)
+	fields, err := jsonobject.Read(raw)
 	if err != nil {
 		r.problem("biz_data", "must be an object")
 		return
@@ -170,14 +171,13 @@ func (o Order) params(notifyURL string) map[string]any {
 
 // personalOf returns what the vendor's texts must not repeat, of any body that can be read at all.
 func personalOf(body commands.Body) []string {
-	fields, err := wire.Object(body)
+	fields, err := jsonobject.Read(body)
 	if err != nil {
 		return nil
 	}
 	var out []string
 	take := func(from object, name string) {
-		var text string
-		if json.Unmarshal(from[name], &text) == nil && text != "" {
+		if text, ok := jsonobject.Text(from[name]); ok && text != "" {
 			out = append(out, text)
 		}
 	}
@@ -186,7 +186,7 @@ func personalOf(body commands.Body) []string {
 	} {
 		take(fields, name)
 	}
-	if biz, err := wire.Object(fields["biz_data"]); err == nil {
+	if biz, err := jsonobject.Read(fields["biz_data"]); err == nil {
 		take(biz, "protocol_no")
 	}
 	return out

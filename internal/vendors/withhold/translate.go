@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/jsonobject"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -38,7 +39,7 @@ type answer struct {
 // decodeAnswer reads a reply liberally, since gateways of this family write status as "1", 1, "-1" or -1, and response
 // as an object, [], null, "" or JSON in a string. What it cannot read is an error, free of the reply's content.
 func decodeAnswer(body []byte) (answer, error) {
-	fields, err := wire.Object(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
+	fields, err := jsonobject.Read(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
 	if err != nil {
 		return answer{}, fmt.Errorf("the reply: %w", err)
 	}
@@ -70,7 +71,7 @@ func decodeResponse(raw json.RawMessage, text bool) (object, error) {
 	}
 	switch raw[0] {
 	case '{':
-		fields, err := wire.Object(raw)
+		fields, err := jsonobject.Read(raw)
 		if err != nil || len(fields) == 0 {
 			return nil, err
 		}

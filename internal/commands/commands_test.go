@@ -3,6 +3,7 @@ package commands
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -142,7 +143,58 @@ func TestStateSurvivesItsEncoding(t *testing.T) {
 		again, err := got.Encode()
 		require.NoError(t, err)
 		require.JSONEq(t, string(raw), string(again))
+		require.Equal(t, marshalled(t, st.state), string(raw))
 	}
+}
+
+// marshalled is what encoding/json makes of a state.
+func marshalled(t *testing.T, s State) string {
+	t.Helper()
+	s.Schema = stateSchema
+	raw, err := json.Marshal(s)
+	require.NoError(t, err)
+	return string(raw)
+}
+
+// Every member is written as encoding/json writes it: a member that Encode leaves out would be forgotten by the store.
+func TestEncodeWritesEveryMember(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 22, 8, 0, 0, 123, time.FixedZone("", 8*3600))
+	odd := "a\"b\\<&>\u2028\n欧阳\xff"
+	s := State{
+		Phase: Settled, Topic: "t", Key: OperationKey(odd), RequestID: "r", Account: "a", Fingerprint: "f", Carry: map[string]string{odd: odd, "b": "", "a": "1"},
+		Trace: "tr", FirstSeen: at, Sends: 1, SentAt: at.UTC(), NotBefore: at, Owner: "o", Lease: at, Tries: 2, Parks: 3,
+		Refusal: &Reply{Status: StatusRefused, Code: "-1", Message: odd}, Seen: map[string]string{"pay_order_no": "P"}, Told: "pending",
+		Changes: 4, Verdict: StatusFailed,
+		Result: &Result{ID: "i", Type: "t", Source: "s", Subject: odd, Time: at, Data: []byte(`{"a":"<1>", "b":[1, 2]}`)},
+	}
+	members := reflect.TypeFor[State]().NumField()
+	for i := range members {
+		field := reflect.ValueOf(&s).Elem().Field(i)
+		if reflect.TypeFor[State]().Field(i).Name != "Schema" {
+			require.False(t, field.IsZero(), "member %s is not filled in by this test", reflect.TypeFor[State]().Field(i).Name)
+		}
+	}
+	raw, err := s.Encode()
+	require.NoError(t, err)
+	require.Equal(t, marshalled(t, s), string(raw))
+	for i := range members { // and each may be absent
+		less := s
+		reflect.ValueOf(&less).Elem().Field(i).SetZero()
+		raw, err := less.Encode()
+		require.NoError(t, err)
+		require.Equal(t, marshalled(t, less), string(raw))
+	}
+	s.Result.Data = nil
+	s.Phase = Phase(99)
+	_, err = s.Encode()
+	require.ErrorContains(t, err, "phase 99")
+	s.Phase, s.Result.Time = New, time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+	_, err = s.Encode()
+	require.ErrorContains(t, err, "time")
+	s.Result.Time, s.Result.Data = at, []byte("{")
+	_, err = s.Encode()
+	require.Error(t, err)
 }
 
 func TestDecodeStateRefuses(t *testing.T) {
@@ -237,6 +289,7 @@ func FuzzDecodeState(f *testing.F) {
 		}
 		raw, err := s.Encode()
 		require.NoError(t, err)
+		require.Equal(t, marshalled(t, s), string(raw))
 		again, err := DecodeState(raw)
 		require.NoError(t, err)
 		require.Equal(t, s.Phase, again.Phase)

@@ -70,12 +70,6 @@ func Begin(c Command, trace string, now time.Time) State {
 	return s
 }
 
-// Encode returns the state as JSON.
-func (s State) Encode() ([]byte, error) {
-	s.Schema = stateSchema
-	return json.Marshal(s)
-}
-
 // DecodeState reads what Encode wrote. An unknown schema version or field is an error: a newer process wrote it, and
 // guessing could move money twice.
 func DecodeState(b []byte) (State, error) {

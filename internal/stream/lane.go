@@ -100,26 +100,41 @@ func (l *lane) waitForRoom(size int64) error {
 	}
 }
 
-// startReady is called with the lock held.
+// startReady starts what is ready while places are free. It is called with the lock held.
 func (l *lane) startReady() {
-	for l.active < l.cfg.InFlight && len(l.ready) > 0 {
-		it := l.ready[0]
-		l.ready[0] = nil
-		l.ready = l.ready[1:]
-		l.active++
-		l.waiting--
-		l.signal()
-		l.running.Go(func() { l.run(it) })
+	for it := l.next(); it != nil; it = l.next() {
+		l.running.Go(func() { l.work(it) })
 	}
 }
 
-// run handles one message until its handler is content or the generation is over.
-func (l *lane) run(it *item) {
+// next takes a place for the first item that is ready; nil when there is no place or no item. It is called with the
+// lock held.
+func (l *lane) next() *item {
+	if l.active >= l.cfg.InFlight || len(l.ready) == 0 {
+		return nil
+	}
+	it := l.ready[0]
+	l.ready[0] = nil
+	l.ready = l.ready[1:]
+	l.active++
+	l.waiting--
+	l.signal()
+	return it
+}
+
+// work handles one message after another while some are ready: a goroutine whose stack has grown goes on being used.
+func (l *lane) work(it *item) {
+	for it != nil {
+		it = l.run(it)
+	}
+}
+
+// run handles one message until its handler is content or the generation is over, and returns the next one.
+func (l *lane) run(it *item) *item {
 	for attempt := 1; ; attempt++ {
 		err := l.attempt(it.Message)
 		if err == nil {
-			l.finish(it)
-			return
+			return l.finish(it)
 		}
 		name := fmt.Sprintf("%s/%d@%d", it.Topic, it.Partition, it.Offset)
 		if l.ended.Err() == nil {
@@ -127,8 +142,7 @@ func (l *lane) run(it *item) {
 				"message", name, "attempt", attempt, "error", err)
 		}
 		if l.cfg.Backoff().Wait(l.ended, name, attempt) != nil {
-			l.abandon(it)
-			return
+			return l.abandon(it)
 		}
 	}
 }
@@ -164,8 +178,8 @@ func (l *lane) call(m Message) (err error) {
 	return l.handler.Handle(l.handling, m)
 }
 
-// finish lets the next message of the key run and the offset be committed.
-func (l *lane) finish(it *item) {
+// finish lets the next message of the key run and the offset be committed. It returns what runs in its place.
+func (l *lane) finish(it *item) *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.offsets.finish(it.slot)
@@ -176,11 +190,12 @@ func (l *lane) finish(it *item) {
 	} else {
 		delete(l.behind, key)
 	}
-	l.leave(it)
+	return l.leave(it)
 }
 
-// abandon leaves the message, and all of its key behind it, to the next owner of the partition.
-func (l *lane) abandon(it *item) {
+// abandon leaves the message, and all of its key behind it, to the next owner of the partition. It returns what runs in
+// its place.
+func (l *lane) abandon(it *item) *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, later := range l.behind[string(it.Key)] {
@@ -192,16 +207,16 @@ func (l *lane) abandon(it *item) {
 	if key := string(it.Key); key != "" {
 		l.behind[key] = nil
 	}
-	l.leave(it)
+	return l.leave(it)
 }
 
-// leave is called with the lock held.
-func (l *lane) leave(it *item) {
+// leave gives an item's place to the next one. It is called with the lock held.
+func (l *lane) leave(it *item) *item {
 	l.active--
 	l.bytes -= it.size
 	l.cfg.Budget.giveBytes(it.size)
-	l.startReady()
 	l.signal()
+	return l.next()
 }
 
 // signal tells push that there may be room.

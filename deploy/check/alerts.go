@@ -2,10 +2,8 @@ package check
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -163,45 +161,4 @@ func (t Tree) cases() (map[string]tested, error) {
 		}
 	}
 	return cases, nil
-}
-
-var metricName = regexp.MustCompile(`paydispatch_[a-z0-9_]+[a-z0-9]`)
-
-// Runbooks checks that each alert has its section in docs/operations.md, each section its alert, and that the document
-// names only metrics that are there.
-func (t Tree) Runbooks() []Finding {
-	var found findings
-	const where = "docs/operations.md"
-	raw, err := os.ReadFile(filepath.Join(t.Code.Root, "docs", "operations.md"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the document comes with the runbooks; from then on it is held to this
-	}
-	found.fail(where, err)
-	sections := map[string]bool{}
-	for line := range strings.Lines(string(raw)) {
-		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " Paydispatch"); ok && strings.HasPrefix(line, "#") {
-			sections["Paydispatch"+strings.TrimSpace(title)] = true
-		}
-	}
-	groups, problems := t.rules()
-	found = append(found, problems...)
-	for _, g := range groups {
-		for _, r := range g.Rules {
-			if r.Alert != "" && !sections[r.Alert] {
-				found.add(where, "has no section %s", r.Alert)
-			}
-			delete(sections, r.Alert)
-		}
-	}
-	for name := range sections {
-		found.add(where, "has a section %s, an alert that is not there", name)
-	}
-	recorded := recordings(groups)
-	for _, name := range metricName.FindAllString(string(raw), -1) {
-		known := t.Code.Metrics[name] != nil || recorded[name] != nil || t.Code.Metrics[name+"_count"] != nil
-		if !known {
-			found.add(where, "names %s, which no scrape has", name)
-		}
-	}
-	return found
 }

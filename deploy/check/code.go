@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/scanner"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,6 +34,8 @@ type Code struct {
 	Topics []string
 	// Words are all strings of letters that stand in the Go sources: what a label's value may be.
 	Words map[string]bool
+	// Texts are all string literals of the Go sources that are longer than one word.
+	Texts []string
 }
 
 // ReadCode builds the programs of the repository into bin and asks them; tiers are the settings of the delay topics.
@@ -56,7 +61,7 @@ func ReadCode(ctx context.Context, root, bin string, tiers []string, scrape stri
 	for _, path := range schemas {
 		c.Schemas = append(c.Schemas, strings.TrimSuffix(filepath.Base(path), ".json"))
 	}
-	if c.Words, err = words(root); err != nil {
+	if c.Words, c.Texts, err = words(root); err != nil {
 		return c, err
 	}
 	text, err := c.sandbox(ctx, tiers)
@@ -88,9 +93,9 @@ func printed(ctx context.Context, program string) (map[string]string, error) {
 
 var quoted = regexp.MustCompile(`"([a-z][a-z0-9_]*)"`)
 
-// words collects the quoted words of the Go sources.
-func words(root string) (map[string]bool, error) {
-	found := map[string]bool{}
+// words collects the quoted words of the Go sources, and the texts of several words.
+func words(root string) (found map[string]bool, texts []string, err error) {
+	found = map[string]bool{}
 	for _, dir := range []string{"cmd", "internal"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, entry os.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
@@ -100,13 +105,30 @@ func words(root string) (map[string]bool, error) {
 			for _, m := range quoted.FindAllSubmatch(raw, -1) {
 				found[string(m[1])] = true
 			}
+			texts = append(texts, literals(raw)...)
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return found, nil
+	return found, texts, nil
+}
+
+// literals are the string literals of a Go source that hold a space.
+func literals(source []byte) []string {
+	var texts []string
+	var s scanner.Scanner
+	s.Init(token.NewFileSet().AddFile("", -1, len(source)), source, nil, 0)
+	for {
+		_, kind, text := s.Scan()
+		if kind == token.EOF {
+			return texts
+		}
+		if value, err := strconv.Unquote(text); kind == token.STRING && err == nil && strings.Contains(value, " ") {
+			texts = append(texts, value)
+		}
+	}
 }
 
 // accepts starts a service with the settings of a container until it has read them, and returns what it refuses.

@@ -139,6 +139,53 @@ var faults = map[string]fault{
 	"a compose port open to all": {
 		"compose/compose.yaml", "127.0.0.1:3000:3000", "3000:3000", "is open to more than this machine",
 	},
+
+	"an alert without a runbook": {
+		"../docs/operations.md", "\n### PaydispatchPanic\n", "\n### Panics\n", "has no section PaydispatchPanic",
+	},
+	"a runbook without an alert": {
+		"../docs/operations.md", "\n### PaydispatchPanic\n", "\n### PaydispatchPanic\n\n### PaydispatchGone\n",
+		"has a section PaydispatchGone, an alert that is not there",
+	},
+	"a runbook at another level": {
+		"../docs/operations.md", "\n### PaydispatchPanic\n", "\n#### PaydispatchPanic\n", "is not at the level of",
+	},
+	"a runbook twice": {
+		"../docs/operations.md", "\n### PaydispatchPanic\n",
+		"\n### PaydispatchPanic\n\n**Means.** a\n\n**Look.** b\n\n**Do.** c\n\n**Never** d\n\n### PaydispatchPanic\n",
+		"not in the order of the alerts, or one stands there twice",
+	},
+	"a runbook that forbids nothing": {
+		"../docs/operations.md", "\n**Never** restart pods to be rid of it", "\nDo not restart pods", "section PaydispatchPanic has no part **Never**",
+	},
+	"a runbook that names a metric of yesterday": {
+		"../docs/operations.md", "max by (vendor, method, pod) (paydispatch_breaker_open)", "max by (vendor) (paydispatch_breaker)",
+		"names paydispatch_breaker, which no scrape has",
+	},
+	"a runbook that asks by a label that is not there": {
+		"../docs/operations.md", `{reason="unreadable"}`, `{why="unreadable"}`, "paydispatch_dead_letters_total has no label why",
+	},
+	"a runbook that names a setting of yesterday": {
+		"../docs/operations.md", "`STUCK_AFTER`", "`STUCK_FOR`", "names the setting STUCK_FOR, which no service has",
+	},
+	"a runbook that searches for a line that nothing writes": {
+		"../docs/operations.md", `.msg=="commit failed"`, `.msg=="commits failed"`, `searches logs for "commits failed"`,
+	},
+	"a runbook that searches by a field that nothing writes": {
+		"../docs/operations.md", `'.verdict=="forged"'`, `'.judgement=="forged"'`, `searches logs by "judgement"`,
+	},
+	"a runbook with a command that payctl does not have": {
+		"../docs/operations.md", "payctl dlq show", "payctl dlq peek", "it has no such command",
+	},
+	"a runbook with a flag that payctl does not have": {
+		"../docs/operations.md", "--all --reason", "--every --reason", "unknown flag: --every",
+	},
+	"a runbook with a topic that is not there": {
+		"../docs/operations.md", "-t withhold.result ", "-t withhold.results ", "there is no topic withhold.results",
+	},
+	"a runbook with a dead link": {
+		"../docs/operations.md", "(#scaling-dispatchers)", "(#scaling)", "links to #scaling, which is not there",
+	},
 }
 
 func TestEachSeededFaultIsFound(t *testing.T) {
@@ -147,8 +194,10 @@ func TestEachSeededFaultIsFound(t *testing.T) {
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
+			root := t.TempDir()
+			dir := filepath.Join(root, "deploy")
 			require.NoError(t, os.CopyFS(dir, os.DirFS("..")))
+			require.NoError(t, os.CopyFS(filepath.Join(root, "docs"), os.DirFS("../../docs")))
 			path := filepath.Join(dir, filepath.FromSlash(f.file))
 			raw, err := os.ReadFile(path)
 			require.NoError(t, err)

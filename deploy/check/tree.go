@@ -14,7 +14,8 @@ import (
 type Tree struct {
 	Dir  string
 	Code Code
-	// Judged are rules and cases that promtool has passed already: copies of a tree need not ask it again.
+	// Judged are rules and cases that promtool has passed already, and command lines that payctl has: copies of a tree need
+	// not ask again.
 	Judged *sync.Map
 }
 

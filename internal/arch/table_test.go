@@ -26,6 +26,7 @@ const (
 	rate       = "golang.org/x/time/rate"
 	redisLib   = "github.com/redis/go-redis/v9"
 	semaphore  = "golang.org/x/sync/semaphore"
+	yaml       = "go.yaml.in/yaml/v3"
 
 	singleflight = "golang.org/x/sync/singleflight"
 	testify      = "github.com/stretchr/testify/require"
@@ -207,7 +208,7 @@ var table = withVendors(map[string]rule{
 	"test/docs": {may: []string{"cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
 	"test/integration/...": {
 		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
-		libs: []string{testify, franz, miniredis, errgroup, kafkaGo, redisLib}, // to empty real parts between tests
+		libs: []string{testify, franz, miniredis, errgroup, kafkaGo, redisLib, yaml}, // the last three: to empty real parts, and to read manifests
 	},
 })
 

@@ -271,11 +271,11 @@ func (s *service) close() {
 // program is a service in a process of its own, that can be killed.
 type program struct{ cmd *exec.Cmd }
 
-// build makes the dispatcher's binary.
-func build(t *testing.T) string {
+// build makes a service's binary.
+func build(t *testing.T, service string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "dispatcher")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "paydispatch/cmd/dispatcher").CombinedOutput()
+	path := filepath.Join(t.TempDir(), service)
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "paydispatch/cmd/"+service).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return path
 }

@@ -14,7 +14,7 @@ import (
 // The dispatcher is killed (kill -9) in the middle of many commands, the Redis forgets everything, or both at once. Every
 // command has its result, and the ledger has every charge once, though the double charges whatever it accepts.
 func TestKilledInTheMiddle(t *testing.T) {
-	binary := build(t)
+	binary := build(t, "dispatcher")
 	for _, c := range []struct {
 		name         string
 		kill, forget bool

@@ -21,7 +21,7 @@ func openFlow(string) esign.Plan { return esign.Plan{Steps: []esign.Step{{Proces
 // The dispatcher is killed (kill -9) while flows are polled and a card is being tied; the second time Redis forgets
 // everything too. The polls go on from Kafka, and the text message that may have been sent is not sent again.
 func TestPollsAndCardsAcrossKills(t *testing.T) {
-	binary := build(t)
+	binary := build(t, "dispatcher")
 	h := open(t, stage{
 		topics: []string{"identity.poll", "withhold.card.prebind"}, flow: openFlow,
 		card: func(string, string, int) withhold.Plan { return withhold.Plan{Slow: 700 * time.Millisecond} },

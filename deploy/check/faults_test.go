@@ -212,3 +212,10 @@ func TestEachSeededFaultIsFound(t *testing.T) {
 		})
 	}
 }
+
+func TestAMissingPageOfRunbooksIsFound(t *testing.T) {
+	t.Parallel()
+	found := check.Tree{Dir: filepath.Join(t.TempDir(), "deploy")}.Runbooks()
+	require.Len(t, found, 1)
+	require.Contains(t, found[0].String(), "no such file")
+}

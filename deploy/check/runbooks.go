@@ -53,7 +53,7 @@ func (t Tree) Runbooks() []Finding {
 var (
 	metricName  = regexp.MustCompile(`paydispatch_[a-z0-9_]+[a-z0-9]`)
 	settingName = regexp.MustCompile("`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`")
-	fence       = regexp.MustCompile("(?ms)^ *```([a-z]+)\n(.*?)^ *```$")
+	fence       = regexp.MustCompile("(?ms)^ *```([a-z]+)\n(.*?)\n *```$")
 	inlined     = regexp.MustCompile("`((?:payctl|kcat|logs) [^`]+)`")
 )
 

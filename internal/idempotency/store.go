@@ -44,7 +44,8 @@ type Store interface {
 	// Load reads what stands at key. An absent record is no error: Version is 0.
 	Load(ctx context.Context, key string) (Record, error)
 	// Swap writes value if the record still stands as was, same version under the same epoch, and returns the record
-	// as it stands then. Else it returns a *Conflict and writes nothing. Every write renews the record's lifetime.
+	// as it stands then. Else it returns a *Conflict and writes nothing. Every write renews the record's lifetime. The
+	// caller gives value away: it may be the returned record's, and neither side changes it any more.
 	Swap(ctx context.Context, was Record, value []byte) (Record, error)
 }
 

@@ -9,8 +9,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// maxBatch bounds one pipeline, and with it the memory and the time that it takes.
-const maxBatch = 256
+const (
+	// maxBatch bounds one pipeline, and with it the memory and the time that it takes.
+	maxBatch = 256
+	// maxFlights bounds the pipelines under way at once, and worthFlight is how many calls must wait, for each of them, for
+	// one more to set out: fewer are carried soon enough, and cheaper, by the next one.
+	maxFlights  = 4
+	worthFlight = 16
+)
 
 // answer is what became of one call.
 type answer struct {
@@ -43,7 +49,8 @@ type pipeliner interface {
 }
 
 // batcher commits calls in groups: whatever was queued while a pipeline was under way goes out as the next one, so
-// that a round trip is shared by all who wait and nobody waits for company.
+// that a round trip is shared by all who wait and nobody waits for company. Where many wait another one sets out at once.
+// Calls share no order: whoever needs one waits for the answer of the call before.
 //
 // The client's own auto-pipelining is marked experimental, sends WAIT over another connection, and may repeat a
 // command that was carried out.
@@ -54,11 +61,11 @@ type batcher struct {
 	replicas int
 	patience time.Duration // for the replicas
 
-	mu     sync.Mutex
-	queue  []*pending
-	busy   bool
-	closed bool
-	group  sync.WaitGroup
+	mu      sync.Mutex
+	queue   []*pending
+	flights int
+	closed  bool
+	group   sync.WaitGroup
 }
 
 // submit queues a call.
@@ -71,8 +78,8 @@ func (b *batcher) submit(c call) *pending {
 		return p
 	}
 	b.queue = append(b.queue, p)
-	if !b.busy {
-		b.busy = true
+	if b.flights < maxFlights && len(b.queue) >= worthFlight*b.flights {
+		b.flights++
 		b.group.Go(b.drain)
 	}
 	return p
@@ -97,7 +104,8 @@ func (b *batcher) next() []*pending {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.queue) == 0 {
-		b.busy, b.queue = false, nil
+		b.flights--
+		b.queue = nil
 		return nil
 	}
 	n := min(len(b.queue), maxBatch)

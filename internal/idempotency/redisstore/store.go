@@ -176,6 +176,9 @@ func (s *Store) swap(
 	if err != nil {
 		return idempotency.Record{}, nil, err
 	}
+	if value == nil {
+		value = []byte{} // nothing written is something else than nothing there
+	}
 	next := stored{version: was.Version + 1, token: s.newToken(), value: value}
 	stands, err := s.write(ctx, was, next)
 	if err != nil {
@@ -185,7 +188,7 @@ func (s *Store) swap(
 		return idempotency.Record{}, &idempotency.Conflict{Standing: stands.Record}, nil
 	}
 	return idempotency.Record{
-		Key: was.Key, Version: next.version, Value: append([]byte{}, value...), Epoch: was.Epoch, Forgot: s.forgot(in),
+		Key: was.Key, Version: next.version, Value: value, Epoch: was.Epoch, Forgot: s.forgot(in),
 	}, nil, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,47 +46,65 @@ func TestLayout(t *testing.T) {
 	require.Equal(t, time.Hour, server.TTL(recordKey))
 }
 
-// TestCallsShareRoundTrips: whoever comes while a pipeline is under way shares the next one.
+// TestCallsShareRoundTrips: whoever comes while a pipeline is under way shares the next one, which sets out at once, up to
+// a bound, where many wait.
 func TestCallsShareRoundTrips(t *testing.T) {
 	t.Parallel()
-	s := prepared(t, testConfig(miniredis.RunT(t).Addr()))
-	warm(t, s)
-	var pipelines atomic.Int32
-	started, release := make(chan struct{}), make(chan struct{})
-	s.nodes.client.AddHook(hook{pipeline: func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
-		if pipelines.Add(1) == 1 {
-			close(started)
-			<-release
-		}
-		return next(ctx, cmds)
-	}})
-	var group sync.WaitGroup
-	const claims = 256
-	failed := make(chan error, claims+1)
-	claim := func(key string) {
-		group.Go(func() {
-			_, err := s.Swap(context.Background(), s.Expect(key), []byte("v"))
-			failed <- err
+	for name, c := range map[string]struct{ claims, first, rest int32 }{
+		"few":  {worthFlight - 1, 1, 1},
+		"many": {2000, maxFlights, 2000/maxBatch + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := prepared(t, testConfig(miniredis.RunT(t).Addr()))
+			warm(t, s)
+			var pipelines, carried atomic.Int32
+			release := make(chan struct{})
+			s.nodes.client.AddHook(hook{pipeline: func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
+				carried.Add(int32(len(cmds)))
+				pipelines.Add(1)
+				<-release
+				return next(ctx, cmds)
+			}})
+			var group sync.WaitGroup
+			failed := make(chan error, c.claims+1)
+			claim := func(key string) {
+				group.Go(func() {
+					_, err := s.Swap(context.Background(), s.Expect(key), []byte("v"))
+					failed <- err
+				})
+			}
+			claim("first")
+			alone := eventually(func() bool { return pipelines.Load() == 1 })
+			for i := range c.claims {
+				claim(fmt.Sprint("key ", i))
+			}
+			batcher := s.nodes.byAddr[""]
+			settled := eventually(func() bool {
+				batcher.mu.Lock()
+				defer batcher.mu.Unlock()
+				return pipelines.Load() == c.first && carried.Load()+int32(len(batcher.queue)) == c.claims+1
+			})
+			close(release)
+			group.Wait()
+			close(failed)
+			for err := range failed {
+				require.NoError(t, err)
+			}
+			require.True(t, alone && settled)
+			require.LessOrEqual(t, pipelines.Load(), c.first+c.rest)
 		})
 	}
-	claim("first")
-	<-started
-	for i := range claims {
-		claim(fmt.Sprint("key ", i))
+}
+
+// eventually waits for a condition; unlike require's it does not end the test.
+func eventually(holds func() bool) bool {
+	for began := time.Now(); time.Since(began) < 10*time.Second; runtime.Gosched() {
+		if holds() {
+			return true
+		}
 	}
-	batcher := s.nodes.byAddr[""]
-	require.Eventually(t, func() bool {
-		batcher.mu.Lock()
-		defer batcher.mu.Unlock()
-		return len(batcher.queue) == claims
-	}, 10*time.Second, time.Millisecond)
-	close(release)
-	group.Wait()
-	close(failed)
-	for err := range failed {
-		require.NoError(t, err)
-	}
-	require.Equal(t, int32(2), pipelines.Load())
+	return false
 }
 
 func TestOneRoundTripACall(t *testing.T) {

@@ -158,10 +158,7 @@ func values(t *testing.T, h Harness) {
 
 func ownedValues(t *testing.T, h Harness) {
 	c := prepared(t, h)
-	given := []byte("value")
-	r, err := c.Swap(t.Context(), c.Expect("k"), given)
-	require.NoError(t, err)
-	given[0], r.Value[1] = 'X', 'X'
+	swap(t, c, c.Expect("k"), "value")
 	load(t, c, "k").Value[2] = 'X'
 	refused(t, c, c.Expect("k")).Value[3] = 'X'
 	require.Equal(t, "value", string(load(t, c, "k").Value))

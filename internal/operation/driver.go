@@ -308,9 +308,7 @@ func (r *run) send(ctx context.Context) error {
 	if attempt > 1 && r.Observe.Resent != nil {
 		r.Observe.Resent()
 	}
-	ctx, cancel := context.WithDeadline(ctx, r.state.Lease)
-	defer cancel()
-	reply, err := r.call(ctx, "send", r.Sender.Send)
+	reply, err := r.call(ctx, "send", r.state.Lease, r.Sender.Send)
 	if err != nil {
 		r.fact = commands.SendFailed{Attempt: attempt, Class: vendors.ClassOf(err), Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
 		return nil
@@ -326,7 +324,7 @@ func (r *run) ask(ctx context.Context) error {
 	if r.Observe.Asked != nil {
 		r.Observe.Asked(r.state.Phase, time.Since(r.state.FirstSeen))
 	}
-	reply, err := r.call(ctx, "ask", r.Asker.Ask)
+	reply, err := r.call(ctx, "ask", time.Time{}, r.Asker.Ask)
 	if err != nil {
 		r.fact = commands.AskFailed{Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
 		return nil
@@ -335,9 +333,15 @@ func (r *run) ask(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) call(ctx context.Context, what string, f func(context.Context, commands.Command) (commands.Reply, error)) (commands.Reply, error) {
+// call makes one vendor call, which ends at last, where it is set, and in any case after the timeout.
+func (r *run) call(
+	ctx context.Context, what string, last time.Time, f func(context.Context, commands.Command) (commands.Reply, error),
+) (commands.Reply, error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	if end := began.Add(r.Timeout); last.IsZero() || end.Before(last) {
+		last = end
+	}
+	ctx, cancel := context.WithDeadline(ctx, last)
 	defer cancel()
 	var span Span
 	if r.Tracer != nil {

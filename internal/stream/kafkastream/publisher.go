@@ -14,6 +14,10 @@ import (
 	"paydispatch/internal/stream"
 )
 
+// fullBatch is how many messages of a partition are sent without waiting for more. kafka-go takes the memory of so many
+// for each batch, while one of a busy partition holds a few.
+const fullBatch = 32
+
 // PublisherConfig says how a [Publisher] batches and how much it may hold. Zero fields take the defaults named.
 type PublisherConfig struct {
 	Config
@@ -78,7 +82,7 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 		messages: semaphore.NewWeighted(int64(cfg.QueueMessages)),
 		bytes:    semaphore.NewWeighted(cfg.QueueBytes),
 	}
-	p.batched, p.alone = p.writer(100), p.writer(1)
+	p.batched, p.alone = p.writer(fullBatch), p.writer(1)
 	return p, nil
 }
 

@@ -165,8 +165,11 @@ func (c *Client) Do(ctx context.Context, req *http.Request, kind Kind) (Response
 	if err := usable(req, kind); err != nil {
 		return Response{}, &vendors.Error{Class: commands.ClassPermanent, Code: CodeUnusable, Err: err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+	if end, bound := ctx.Deadline(); !bound || time.Until(end) > c.timeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
 	seen := new(sighting)
 	req = req.WithContext(seen.trace(ctx))
 	if kind == Send {

@@ -85,7 +85,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	verdict, about := h.take(ctx, w, r)
 	took := time.Since(began)
 	if span != nil {
-		span.About(about)
+		span.About(&about)
 		span.End(verdict, verdict == VerdictFault)
 	}
 	if h.Observe != nil {
@@ -139,7 +139,7 @@ func (h *Handler) apply(ctx context.Context, word Word) (about commands.State, e
 	if err != nil {
 		return state, err
 	}
-	_, err = h.Driver.Drive(ctx, operation.Job{Command: command, Record: record, State: state, Entry: word.Event})
+	_, err = h.Driver.Drive(ctx, &operation.Job{Command: command, Record: record, State: state, Entry: word.Event})
 	return state, err
 }
 

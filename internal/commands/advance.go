@@ -10,7 +10,15 @@ import (
 // Advance decides what one fact means for an operation: the state to be in next, and the one thing to do. It is total:
 // each phase and event is a transition or a *Refusal. It never changes its arguments.
 func Advance(s State, e Event, p Policy, now time.Time) (State, Action, error) {
-	m := move{state: s, policy: p, now: now}
+	m := move{state: s, policy: &p, now: now}
+	act, err := m.decide(e)
+	if err != nil {
+		return s, Action{}, err
+	}
+	return m.state, act, nil
+}
+
+func (m *move) decide(e Event) (Action, error) {
 	switch e := e.(type) {
 	case Arrived:
 		return m.arrived(e)
@@ -37,20 +45,20 @@ func Advance(s State, e Event, p Policy, now time.Time) (State, Action, error) {
 // move is one decision in the making.
 type move struct {
 	state  State
-	policy Policy
+	policy *Policy
 	now    time.Time
 }
 
-func (m move) refuse(e Event, reason string) (State, Action, error) {
+func (m *move) refuse(e Event, reason string) (Action, error) {
 	name := "none"
 	if e != nil {
 		name = e.event()
 	}
-	return m.state, Action{}, &Refusal{Phase: m.state.Phase, Event: name, Reason: reason}
+	return Action{}, &Refusal{Phase: m.state.Phase, Event: name, Reason: reason}
 }
 
-func (m move) arrived(e Arrived) (State, Action, error) {
-	s := m.state
+func (m *move) arrived(e Arrived) (Action, error) {
+	s := &m.state
 	if s.Phase == New {
 		return m.begin(e)
 	}
@@ -73,7 +81,7 @@ func (m move) arrived(e Arrived) (State, Action, error) {
 }
 
 // begin takes up an operation of which nothing is recorded.
-func (m move) begin(e Arrived) (State, Action, error) {
+func (m *move) begin(e Arrived) (Action, error) {
 	forgot := !e.Forgot.IsZero()
 	switch m.policy.Spec.Effect {
 	case EffectRead:
@@ -94,7 +102,7 @@ func (m move) begin(e Arrived) (State, Action, error) {
 }
 
 // askAnew puts a question again, for another request, that found no answer before its deadline.
-func (m move) askAnew(r RequestID) (State, Action, error) {
+func (m *move) askAnew(r RequestID) (Action, error) {
 	s := &m.state
 	s.Phase, s.RequestID, s.FirstSeen, s.Tries, s.Result = Asking, r, m.now, 0, nil
 	return m.ask()
@@ -102,7 +110,7 @@ func (m move) askAnew(r RequestID) (State, Action, error) {
 
 // unclear deals with a submission that may have left at any moment until last: it is asked about, or, where nobody can
 // be asked, that is the verdict.
-func (m move) unclear(last time.Time, why string) (State, Action, error) {
+func (m *move) unclear(last time.Time, why string) (Action, error) {
 	if m.policy.Spec.Effect == EffectOnce {
 		return m.settle(Reply{Status: StatusUnknown, Code: "unknown", Message: why + "; it was not sent again"})
 	}
@@ -110,7 +118,7 @@ func (m move) unclear(last time.Time, why string) (State, Action, error) {
 	return m.ask()
 }
 
-func (m move) due(e Due) (State, Action, error) {
+func (m *move) due(e Due) (Action, error) {
 	if m.state.Phase == New {
 		return m.refuse(e, ReasonUnknownOrder)
 	}
@@ -125,15 +133,15 @@ func (m move) due(e Due) (State, Action, error) {
 }
 
 // resume goes on from wherever the operation was left. arrived tells a command message from a parked copy.
-func (m move) resume(arrived bool) (State, Action, error) {
-	s := m.state
+func (m *move) resume(arrived bool) (Action, error) {
+	s := &m.state
 	switch s.Phase {
 	case Sending:
 		if left := s.Lease.Sub(m.now); left > 0 {
 			if m.policy.Patience > 0 && left > m.policy.Patience {
 				return m.park(left)
 			}
-			return s, Action{Do: DoWait, Until: s.Lease}, nil
+			return Action{Do: DoWait, Until: s.Lease}, nil
 		}
 		return m.unclear(s.Lease, "the process that was sending it died")
 	case Waiting:
@@ -157,7 +165,7 @@ func (m move) resume(arrived bool) (State, Action, error) {
 	return m.refuse(Arrived{}, ReasonImpossible)
 }
 
-func (m move) replied(e Replied) (State, Action, error) {
+func (m *move) replied(e Replied) (Action, error) {
 	if m.state.Phase == New {
 		return m.refuse(e, ReasonImpossible)
 	}
@@ -183,7 +191,7 @@ func (m move) replied(e Replied) (State, Action, error) {
 	return m.refuse(e, ReasonImpossible)
 }
 
-func (m move) sendFailed(e SendFailed) (State, Action, error) {
+func (m *move) sendFailed(e SendFailed) (Action, error) {
 	if m.state.Phase == New {
 		return m.refuse(e, ReasonImpossible)
 	}
@@ -203,11 +211,11 @@ func (m move) sendFailed(e SendFailed) (State, Action, error) {
 
 // mine reports whether the submission just heard of is the one that the record knows to be under way. After a loss of
 // memory another process counts its submissions from one again.
-func (m move) mine(attempt int) bool {
+func (m *move) mine(attempt int) bool {
 	return m.state.Phase == Sending && m.state.Sends == attempt && m.state.Owner == m.policy.Owner
 }
 
-func (m move) answered(e Answered) (State, Action, error) {
+func (m *move) answered(e Answered) (Action, error) {
 	if m.state.Phase == New {
 		return m.refuse(e, ReasonImpossible)
 	}
@@ -226,8 +234,8 @@ func (m move) answered(e Answered) (State, Action, error) {
 
 // missing weighs a "no such order". It counts only once the settle delay since the last possible submission has passed,
 // and never against the vendor's own earlier word that the order exists.
-func (m move) missing() (State, Action, error) {
-	s := m.state
+func (m *move) missing() (Action, error) {
+	s := &m.state
 	wait := s.SentAt.Add(m.policy.Settle).Sub(m.now)
 	switch {
 	case s.Phase != Asking && s.Phase != Refused && s.Phase != Pending:
@@ -244,7 +252,7 @@ func (m move) missing() (State, Action, error) {
 	return m.send()
 }
 
-func (m move) askFailed(e AskFailed) (State, Action, error) {
+func (m *move) askFailed(e AskFailed) (Action, error) {
 	switch m.state.Phase {
 	case New:
 		return m.refuse(e, ReasonImpossible)
@@ -255,14 +263,14 @@ func (m move) askFailed(e AskFailed) (State, Action, error) {
 }
 
 // late goes on after a word that proves nothing and was overtaken by another writer. It never leads straight to a send.
-func (m move) late() (State, Action, error) {
+func (m *move) late() (Action, error) {
 	if m.state.Phase == Waiting {
 		return m.unclear(m.now, "another process had it too")
 	}
 	return m.resume(false)
 }
 
-func (m move) calledBack(e CalledBack) (State, Action, error) {
+func (m *move) calledBack(e CalledBack) (Action, error) {
 	if m.state.Phase == New {
 		return m.refuse(e, ReasonUnknownOrder)
 	}
@@ -280,7 +288,7 @@ func (m move) calledBack(e CalledBack) (State, Action, error) {
 	return m.refuse(e, ReasonImpossible)
 }
 
-func (m move) nudged(e Nudged) (State, Action, error) {
+func (m *move) nudged(e Nudged) (Action, error) {
 	switch m.state.Phase {
 	case New:
 		return m.refuse(e, ReasonUnknownOrder)
@@ -292,7 +300,7 @@ func (m move) nudged(e Nudged) (State, Action, error) {
 	return m.finish()
 }
 
-func (m move) published(e Published) (State, Action, error) {
+func (m *move) published(e Published) (Action, error) {
 	switch m.state.Phase {
 	case Settled:
 		m.state.Phase = Announced
@@ -309,7 +317,7 @@ func (m move) published(e Published) (State, Action, error) {
 }
 
 // settle takes the vendor's final word, once. A contrary word to a settled operation is an event of its own.
-func (m move) settle(r Reply) (State, Action, error) {
+func (m *move) settle(r Reply) (Action, error) {
 	if m.state.Phase.Final() {
 		if r.Status != m.state.Verdict {
 			return m.answer(m.state.conflict(m.policy.Spec, r, m.now))
@@ -322,7 +330,7 @@ func (m move) settle(r Reply) (State, Action, error) {
 	return m.announce()
 }
 
-func (m move) pending(r Reply) (State, Action, error) {
+func (m *move) pending(r Reply) (Action, error) {
 	switch m.state.Phase {
 	case Unresolved, Settled, Announced:
 		return m.resume(false)
@@ -336,7 +344,7 @@ func (m move) pending(r Reply) (State, Action, error) {
 	if !moved {
 		return m.park(0)
 	}
-	return m.state, Action{Do: DoReport, Result: m.state.pending(m.policy.Spec, r, m.now)}, nil
+	return Action{Do: DoReport, Result: m.state.pending(m.policy.Spec, r, m.now)}, nil
 }
 
 // see remembers the vendor's fields, and forgets those that are null now, without touching the maps of the state that
@@ -355,14 +363,14 @@ func (m *move) see(r Reply) {
 	m.state.Seen = seen
 }
 
-func (m move) send() (State, Action, error) {
+func (m *move) send() (Action, error) {
 	if m.overdue() {
 		return m.giveUp()
 	}
 	s := &m.state
 	s.Phase, s.SentAt, s.Sends, s.Tries = Sending, m.now, s.Sends+1, keepTries(s)
 	s.Owner, s.Lease, s.NotBefore, s.Refusal = m.policy.Owner, m.now.Add(m.policy.Lease), time.Time{}, nil
-	return m.state, Action{Do: DoSend}, nil
+	return Action{Do: DoSend}, nil
 }
 
 // keepTries lets the delay go on growing while nothing can be sent at all, and starts anew after a submission.
@@ -373,15 +381,15 @@ func keepTries(s *State) int {
 	return 0
 }
 
-func (m move) ask() (State, Action, error)      { return m.state, Action{Do: DoAsk}, nil }
-func (m move) announce() (State, Action, error) { return m.state, Action{Do: DoAnnounce}, nil }
-func (m move) finish() (State, Action, error)   { return m.state, Action{Do: DoFinish}, nil }
-func (m move) answer(r *Result) (State, Action, error) {
-	return m.state, Action{Do: DoAnswer, Result: r}, nil
+func (m *move) ask() (Action, error)      { return Action{Do: DoAsk}, nil }
+func (m *move) announce() (Action, error) { return Action{Do: DoAnnounce}, nil }
+func (m *move) finish() (Action, error)   { return Action{Do: DoFinish}, nil }
+func (m *move) answer(r *Result) (Action, error) {
+	return Action{Do: DoAnswer, Result: r}, nil
 }
 
 // park holds the operation back for at least atLeast and at least the delay of this try, or gives up at the deadline.
-func (m move) park(atLeast time.Duration) (State, Action, error) {
+func (m *move) park(atLeast time.Duration) (Action, error) {
 	if m.overdue() {
 		return m.giveUp()
 	}
@@ -395,12 +403,12 @@ func (m move) park(atLeast time.Duration) (State, Action, error) {
 	if m.state.Phase == Waiting {
 		m.state.NotBefore = until
 	}
-	return m.state, Action{Do: DoPark, Until: until, Tier: tier}, nil
+	return Action{Do: DoPark, Until: until, Tier: tier}, nil
 }
 
 // jitter spreads the polls of a busy moment over a tenth of their delay. It is made of the operation's own name, so that
 // the same decision is the same again.
-func (m move) jitter(delay time.Duration) time.Duration {
+func (m *move) jitter(delay time.Duration) time.Duration {
 	if m.policy.Spec.Effect != EffectRead {
 		return 0
 	}
@@ -410,9 +418,9 @@ func (m move) jitter(delay time.Duration) time.Duration {
 	return delay / 10 * time.Duration(h.Sum32()%1024) / 1024
 }
 
-func (m move) overdue() bool { return !m.now.Before(m.state.FirstSeen.Add(m.policy.Deadline)) }
+func (m *move) overdue() bool { return !m.now.Before(m.state.FirstSeen.Add(m.policy.Deadline)) }
 
-func (m move) giveUp() (State, Action, error) {
+func (m *move) giveUp() (Action, error) {
 	m.state.Result = m.state.unresolved(m.policy.Spec, m.now)
 	m.state.Phase = Unresolved
 	return m.announce()

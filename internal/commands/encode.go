@@ -11,7 +11,7 @@ import (
 
 // Encode returns the state as JSON: what encoding/json writes of it, without its reflection, since each command stores
 // its state three times.
-func (s State) Encode() ([]byte, error) {
+func (s *State) Encode() ([]byte, error) {
 	e := encoder{out: make([]byte, 0, 768)}
 	e.raw("v", strconv.AppendInt(nil, stateSchema, 10))
 	e.phase(s.Phase)

@@ -79,7 +79,7 @@ func (s Spec) VerdictID(key OperationKey, verdict Status) string {
 }
 
 // eventID is the id that results about an operation name: of its verdict, or of its success while there is none.
-func (s State) eventID(spec Spec) string {
+func (s *State) eventID(spec Spec) string {
 	if s.Phase.Final() {
 		return spec.VerdictID(s.Key, s.Verdict)
 	}
@@ -95,7 +95,7 @@ func (s Spec) result(kind, id string, key OperationKey, now time.Time, data map[
 }
 
 // verdict builds the final event of an operation.
-func (s State) verdict(spec Spec, r Reply, now time.Time) *Result {
+func (s *State) verdict(spec Spec, r Reply, now time.Time) *Result {
 	kind := KindFailed
 	switch {
 	case r.Status == StatusUnknown:
@@ -110,13 +110,13 @@ func (s State) verdict(spec Spec, r Reply, now time.Time) *Result {
 
 // pending builds the event of a change of progress. Its id counts the changes: one back to an earlier progress is no
 // duplicate of the earlier one.
-func (s State) pending(spec Spec, r Reply, now time.Time) *Result {
+func (s *State) pending(spec Spec, r Reply, now time.Time) *Result {
 	id := EventID(spec.Type, KindPending, string(s.Key), strconv.Itoa(s.Changes), s.progress(spec))
 	return spec.result(KindPending, id, s.Key, now, s.data(spec, r))
 }
 
 // progress is what a pending event tells: one is published each time that it changes.
-func (s State) progress(spec Spec) string {
+func (s *State) progress(spec Spec) string {
 	told := "pending"
 	for _, f := range spec.ProgressFields {
 		told += "|" + s.Seen[f]
@@ -124,7 +124,7 @@ func (s State) progress(spec Spec) string {
 	return told
 }
 
-func (s State) unresolved(spec Spec, now time.Time) *Result {
+func (s *State) unresolved(spec Spec, now time.Time) *Result {
 	data := s.data(spec, Reply{})
 	data["reason"] = "no verdict from the vendor before the deadline; last phase " + s.Phase.String()
 	id := EventID(spec.Type, KindUnresolved, string(s.Key))
@@ -134,7 +134,7 @@ func (s State) unresolved(spec Spec, now time.Time) *Result {
 	return spec.result(KindUnresolved, id, s.Key, now, data)
 }
 
-func (s State) conflict(spec Spec, r Reply, now time.Time) *Result {
+func (s *State) conflict(spec Spec, r Reply, now time.Time) *Result {
 	data := s.data(spec, r)
 	data["settled"] = s.Verdict.String()
 	data["contradicted"] = r.Status.String()
@@ -142,7 +142,7 @@ func (s State) conflict(spec Spec, r Reply, now time.Time) *Result {
 	return spec.result(KindConflict, EventID(spec.Type, KindConflict, string(s.Key), r.Status.String()), s.Key, now, data)
 }
 
-func (s State) duplicate(spec Spec, request RequestID, now time.Time) *Result {
+func (s *State) duplicate(spec Spec, request RequestID, now time.Time) *Result {
 	data := map[string]any{}
 	put(data, s.Carry)
 	data[spec.KeyField] = string(s.Key)
@@ -154,7 +154,7 @@ func (s State) duplicate(spec Spec, request RequestID, now time.Time) *Result {
 }
 
 // word is what a duplicate is told about the order: the verdict when there is one, else the phase.
-func (s State) word() string {
+func (s *State) word() string {
 	if s.Phase.Final() {
 		return s.Verdict.String()
 	}
@@ -162,7 +162,7 @@ func (s State) word() string {
 }
 
 // data is what every result of an operation says.
-func (s State) data(spec Spec, r Reply) map[string]any {
+func (s *State) data(spec Spec, r Reply) map[string]any {
 	data := map[string]any{}
 	put(data, s.Seen)
 	put(data, r.Fields)

@@ -32,11 +32,11 @@ const keptOfTooLarge = 64 << 10
 
 // reject publishes a rejected result and the dead letter of a message that must not be executed.
 func (t *task) reject(ctx context.Context, r commands.Rejection) error {
-	r.Origin = origin(t.message)
+	r.Origin = origin(t.job.Message)
 	result := t.spec.Rejected(r, time.Now())
-	event := t.trace.Carry(operation.Event(*result, t.spec.ResultTopic, ""))
+	event := t.job.Trace.Carry(operation.Event(*result, t.spec.ResultTopic, ""))
 	if result.Subject == "" {
-		event.Key = t.message.Key
+		event.Key = t.job.Message.Key
 	}
 	if err := t.Publisher.Publish(ctx, event); err != nil {
 		return fmt.Errorf("publish the rejection of %s: %w", r.Origin, err)
@@ -49,11 +49,11 @@ func (t *task) reject(ctx context.Context, r commands.Rejection) error {
 
 // bury publishes the message to the dead-letter topic with its reason.
 func (t *task) bury(ctx context.Context, reason, detail string) error {
-	letter := stream.Message{Topic: t.spec.DeadLetterTopic(), Key: t.message.Key, Value: t.message.Value}
-	letter.Headers = append(letter.Headers, t.message.Headers...)
+	letter := stream.Message{Topic: t.spec.DeadLetterTopic(), Key: t.job.Message.Key, Value: t.job.Message.Value}
+	letter.Headers = append(letter.Headers, t.job.Message.Headers...)
 	for _, h := range [][2]string{
-		{HeaderReason, reason}, {HeaderError, detail}, {HeaderOrigin, origin(t.message)},
-		{HeaderFirstSeen, t.message.Time.UTC().Format(time.RFC3339Nano)},
+		{HeaderReason, reason}, {HeaderError, detail}, {HeaderOrigin, origin(t.job.Message)},
+		{HeaderFirstSeen, t.job.Message.Time.UTC().Format(time.RFC3339Nano)},
 		{HeaderBuriedAt, time.Now().UTC().Format(time.RFC3339Nano)},
 	} {
 		letter.Headers = append(letter.Headers, stream.Header{Key: h[0], Value: []byte(h[1])})
@@ -63,7 +63,7 @@ func (t *task) bury(ctx context.Context, reason, detail string) error {
 		err = t.Publisher.Publish(ctx, truncated(letter))
 	}
 	if err != nil {
-		return fmt.Errorf("dead-letter %s: %w", origin(t.message), err)
+		return fmt.Errorf("dead-letter %s: %w", origin(t.job.Message), err)
 	}
 	if t.Observe.DeadLettered != nil {
 		t.Observe.DeadLettered(t.spec.Topic, reason)

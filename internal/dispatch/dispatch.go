@@ -101,18 +101,18 @@ func (d *Dispatcher) Handle(ctx context.Context, m stream.Message) error {
 	if !ok {
 		return fmt.Errorf("topic %s is not one of %v", m.Topic, d.Topics())
 	}
-	t := task{Dispatcher: d, route: route, spec: route.Driver.Policy.Spec, message: m, trace: operation.TraceOf(m), began: time.Now()}
+	t := &task{
+		Dispatcher: d, route: route, spec: &route.Driver.Policy.Spec, began: time.Now(),
+		job: operation.Job{Message: m, Trace: operation.TraceOf(m)},
+	}
 	if d.Tracer == nil {
 		return t.run(ctx)
 	}
 	ctx, span := d.Tracer.Message(ctx, m)
-	t.trace = span.Trace()
-	t.message = t.trace.Carry(m) // what comes of the message, parked copies too, belongs below this span
+	t.job.Trace = span.Trace()
+	t.job.Message = t.job.Trace.Carry(m) // what comes of the message, parked copies too, belongs below this span
 	err := t.run(ctx)
-	if t.about.Key == "" {
-		t.about = t.job.State
-	}
-	span.About(t.about)
+	span.About(&t.job.State)
 	span.End(t.outcome, err != nil)
 	return err
 }
@@ -120,18 +120,14 @@ func (d *Dispatcher) Handle(ctx context.Context, m stream.Message) error {
 // task is one message under way.
 type task struct {
 	*Dispatcher
-	route   Route
-	spec    commands.Spec
-	message stream.Message
-	// trace is the context that comes with the message, or that of its span.
-	trace operation.Trace
+	route Route
+	spec  *commands.Spec
 	began time.Time
-	// command is the message's, once it was read, and job the work on it, once that is known.
-	command commands.Command
-	job     operation.Job
-	// outcome is how it ended, "" while it must be tried again, and about the operation as it stood then.
+	// job is the work: its Message and Trace (that of the message, or of its span) from the beginning, its Command once
+	// that was read, the rest once the message proved to be work.
+	job operation.Job
+	// outcome is how it ended, "" while it must be tried again.
 	outcome string
-	about   commands.State
 }
 
 // run deals with the message, and with a panic on the way: it never becomes a result.
@@ -141,7 +137,7 @@ func (t *task) run(ctx context.Context) (err error) {
 			err = t.brokeDown(ctx, p)
 		}
 	}()
-	if _, parked := t.message.Header(operation.HeaderState); parked {
+	if _, parked := t.job.Message.Header(operation.HeaderState); parked {
 		err = t.due(ctx)
 	} else {
 		err = t.arrive(ctx)
@@ -157,11 +153,10 @@ func (t *task) run(ctx context.Context) (err error) {
 
 // arrive takes up a message of the command topic.
 func (t *task) arrive(ctx context.Context) error {
-	command, rejection := t.read()
-	if rejection != nil {
+	if rejection := t.read(); rejection != nil {
 		return t.reject(ctx, *rejection)
 	}
-	t.command = command
+	command := &t.job.Command
 	other, err := t.claimRequest(ctx, command)
 	if err != nil {
 		return err
@@ -172,34 +167,33 @@ func (t *task) arrive(ctx context.Context) error {
 			Reason: "request_reused", Detail: reused(*other),
 		})
 	}
-	record, state, err := t.stands(ctx, command, commands.Begin(command, t.trace.Parent, time.Now()))
-	if err != nil {
+	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	t.job = operation.Job{
-		Command: command, Message: t.message, Trace: t.trace, Record: record, State: state,
-		Entry: commands.Arrived{Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: record.Forgot, Written: t.message.Time},
+	t.job.Entry = commands.Arrived{
+		Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: t.job.Record.Forgot, Written: t.job.Message.Time,
 	}
 	return t.drive(ctx)
 }
 
-// stands returns what the operation begins with. A question stores nothing before it is put, so that only a look keeps
+// begin fills in what the operation begins with. A question stores nothing before it is put, so that only a look keeps
 // one that was answered from being put again, and its answer from being heard by nobody; what is sent stores its intent
 // first, and meets then what stands.
-func (t *task) stands(ctx context.Context, c commands.Command, begun commands.State) (idempotency.Record, commands.State, error) {
-	key := operation.Key(t.spec, c.Key)
+func (t *task) begin(ctx context.Context) (err error) {
+	job := &t.job
+	job.State = commands.Begin(job.Command, job.Trace.Parent, time.Now())
+	key := operation.Key(*t.spec, job.Command.Key)
 	if t.spec.Effect != commands.EffectRead {
-		return t.Store.Expect(key), begun, nil
+		job.Record = t.Store.Expect(key)
+		return nil
 	}
-	record, err := t.Store.Load(ctx, key)
-	if err != nil {
-		return record, begun, fmt.Errorf("load the record of %s: %w", c.Key, err)
+	if job.Record, err = t.Store.Load(ctx, key); err != nil {
+		return fmt.Errorf("load the record of %s: %w", job.Command.Key, err)
 	}
-	if record.Version == 0 {
-		return record, begun, nil
+	if job.Record.Version > 0 {
+		job.State, err = t.route.Driver.Recall(job.State, job.Record)
 	}
-	state, err := t.route.Driver.Recall(begun, record)
-	return record, state, err
+	return err
 }
 
 // reused says in words what a requestId used before means. A store that forgot may have met this message first.
@@ -212,46 +206,47 @@ func reused(other idempotency.Record) string {
 }
 
 // read validates and decodes the message.
-func (t *task) read() (commands.Command, *commands.Rejection) {
-	value := t.message.Value
+func (t *task) read() *commands.Rejection {
+	value := t.job.Message.Value
 	if len(value) > t.MaxBytes {
-		return commands.Command{}, &commands.Rejection{
+		return &commands.Rejection{
 			Reason: "too_large",
 			Detail: fmt.Sprintf("the message has %d bytes, at most %d are allowed", len(value), t.MaxBytes),
 		}
 	}
 	invalid := func(err error) *commands.Rejection {
 		r := &commands.Rejection{Reason: "invalid", Detail: err.Error()}
-		r.RequestID, r.Key = commands.Glimpse(t.spec, value)
+		r.RequestID, r.Key = commands.Glimpse(*t.spec, value)
 		r.Content = t.Fingerprints.Fingerprints(value)[0]
 		return r
 	}
 	if err := t.Validator.Validate(t.spec.Topic, value); err != nil {
-		return commands.Command{}, invalid(err)
+		return invalid(err)
 	}
-	command, err := commands.Decode(t.spec, t.Fingerprints, value)
+	command, err := commands.Decode(*t.spec, t.Fingerprints, value)
 	if err == nil && t.route.Check != nil {
 		err = t.route.Check(command)
 	}
 	if err != nil {
-		return commands.Command{}, invalid(err)
+		return invalid(err)
 	}
-	return command, nil
+	t.job.Command = command
+	return nil
 }
 
 // due takes up a parked copy.
 func (t *task) due(ctx context.Context) error {
-	encoded, _ := t.message.Header(operation.HeaderState)
+	encoded, _ := t.job.Message.Header(operation.HeaderState)
 	memory, err := commands.DecodeState(encoded)
 	if err != nil {
 		return fmt.Errorf("%w: header %s: %w", operation.ErrUnreadable, operation.HeaderState, err)
 	}
-	command, err := commands.Decode(t.spec, t.Fingerprints, t.message.Value)
+	command, err := commands.Decode(*t.spec, t.Fingerprints, t.job.Message.Value)
 	if err != nil {
 		return fmt.Errorf("%w: parked command: %w", operation.ErrUnreadable, err)
 	}
-	t.command = command
-	record, err := t.Store.Load(ctx, operation.Key(t.spec, memory.Key))
+	t.job.Command = command
+	record, err := t.Store.Load(ctx, operation.Key(*t.spec, memory.Key))
 	if err != nil {
 		return fmt.Errorf("load the record of %s: %w", memory.Key, err)
 	}
@@ -266,19 +261,15 @@ func (t *task) due(ctx context.Context) error {
 				"whether this message was executed before is not known: ask the vendor",
 		})
 	}
-	t.job = operation.Job{
-		Command: command, Message: t.message, Trace: t.trace, Record: record, State: state,
-		Entry: commands.Due{Parks: memory.Parks},
-	}
+	t.job.Record, t.job.State, t.job.Entry = record, state, commands.Due{Parks: memory.Parks}
 	return t.drive(ctx)
 }
 
 func (t *task) drive(ctx context.Context) error {
-	outcome, err := t.route.Driver.Drive(ctx, t.job)
+	outcome, err := t.route.Driver.Drive(ctx, &t.job)
 	if err != nil {
 		return err
 	}
-	t.about = outcome.State
 	kind := ""
 	if outcome.Result != nil {
 		kind = outcome.Result.Kind()
@@ -286,7 +277,7 @@ func (t *task) drive(ctx context.Context) error {
 	if kind == commands.KindRejected {
 		return t.bury(ctx, "order_reused", "an order with this "+t.spec.KeyField+" and another content is known")
 	}
-	t.finished(ended(outcome, kind), slog.String("phase", outcome.Phase.String()), slog.Int("sends", outcome.State.Sends))
+	t.finished(ended(outcome, kind), slog.String("phase", outcome.Phase.String()), slog.Int("sends", t.job.State.Sends))
 	return nil
 }
 
@@ -310,10 +301,10 @@ func (t *task) finished(outcome string, more ...slog.Attr) {
 		t.Observe.Finished(t.spec.Topic, outcome, took)
 	}
 	attrs := append(make([]slog.Attr, 0, 12),
-		slog.String("topic", t.message.Topic), slog.Int("partition", t.message.Partition), slog.Int64("offset", t.message.Offset),
+		slog.String("topic", t.job.Message.Topic), slog.Int("partition", t.job.Message.Partition), slog.Int64("offset", t.job.Message.Offset),
 		slog.String("outcome", outcome), slog.Duration("took", took),
-		slog.String("key", string(t.command.Key)), slog.String("request_id", string(t.command.RequestID)),
-		slog.String("trace_id", t.trace.ID()))
+		slog.String("key", string(t.job.Command.Key)), slog.String("request_id", string(t.job.Command.RequestID)),
+		slog.String("trace_id", t.job.Trace.ID()))
 	t.Logger.LogAttrs(context.Background(), slog.LevelInfo, "command finished", append(attrs, more...)...)
 }
 
@@ -322,10 +313,10 @@ func (t *task) brokeDown(ctx context.Context, p any) error {
 	if t.Observe.Panicked != nil {
 		t.Observe.Panicked(t.spec.Topic)
 	}
-	t.Logger.Error("panic while handling a command", "topic", t.message.Topic, "partition", t.message.Partition,
-		"offset", t.message.Offset, "trace_id", t.trace.ID(), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	t.Logger.Error("panic while handling a command", "topic", t.job.Message.Topic, "partition", t.job.Message.Partition,
+		"offset", t.job.Message.Offset, "trace_id", t.job.Trace.ID(), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 	if t.job.Entry != nil {
-		shelved, err := t.route.Driver.Shelve(ctx, t.job)
+		shelved, err := t.route.Driver.Shelve(ctx, &t.job)
 		if err != nil {
 			return err
 		}

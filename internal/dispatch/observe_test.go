@@ -83,10 +83,9 @@ func TestTheWrittenTimeSurvivesParking(t *testing.T) {
 	t.Parallel()
 	at := time.UnixMilli(1_700_000_000_123)
 	m := stream.Message{Topic: "t", Time: at}
-	policy := commands.Policy{Tiers: []time.Duration{time.Second}}
 	for range 3 {
 		var err error
-		m, err = operation.Parked(m, commands.State{Key: "k", Topic: "t"}, policy, commands.Action{})
+		m, err = operation.Parked(m, &commands.State{Key: "k", Topic: "t"}, []time.Duration{time.Second}, commands.Action{})
 		require.NoError(t, err)
 		m.Time = time.Now()
 		require.Equal(t, at, operation.Written(m))

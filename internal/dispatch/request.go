@@ -21,7 +21,7 @@ type claim struct {
 // claimRequest guards a requestId: it returns the record of the other content that used it before, nil when there is
 // none. It comes before the operation is claimed, so that a reused requestId never touches an order; the two may live in
 // different buckets of the store, which no script may join (docs/adr/0002).
-func (t *task) claimRequest(ctx context.Context, c commands.Command) (other *idempotency.Record, err error) {
+func (t *task) claimRequest(ctx context.Context, c *commands.Command) (other *idempotency.Record, err error) {
 	value, err := json.Marshal(claim{Key: c.Key, Fingerprint: c.Fingerprints[0]})
 	if err != nil {
 		return nil, fmt.Errorf("encode the claim of a request: %w", err)
@@ -45,7 +45,7 @@ func (t *task) claimRequest(ctx context.Context, c commands.Command) (other *ide
 	}
 }
 
-func differs(value []byte, c commands.Command) (bool, error) {
+func differs(value []byte, c *commands.Command) (bool, error) {
 	var standing claim
 	if err := json.Unmarshal(value, &standing); err != nil {
 		return false, fmt.Errorf("%w: record of request %s: %w", operation.ErrUnreadable, c.RequestID, err)

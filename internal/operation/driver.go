@@ -110,7 +110,8 @@ type Job struct {
 	Message stream.Message
 	// Trace is what results carry; where it is empty they carry the trace that the operation began in.
 	Trace Trace
-	// Record stands in the store; State is its decoded value, or what is believed when there is none.
+	// Record stands in the store; State is its decoded value, or what is believed when there is none. Drive moves both
+	// along: afterwards they say how the operation stands.
 	Record idempotency.Record
 	State  commands.State
 	// Entry is the fact that the job begins with: Arrived, Due or CalledBack.
@@ -124,7 +125,6 @@ type Outcome struct {
 	Did commands.Do
 	// Result is the last event that was published, nil when none was.
 	Result *commands.Result
-	State  commands.State
 }
 
 // Key returns the record key of an operation; the type keeps the keys of different kinds apart.
@@ -134,14 +134,14 @@ func Key(spec commands.Spec, k commands.OperationKey) string {
 
 // Drive goes on until the message needs nothing more. An error is our own fault (store, publisher, a broken contract) or
 // a *commands.Refusal of the entry; the operation's state is untouched by it.
-func (d *Driver) Drive(ctx context.Context, job Job) (Outcome, error) {
-	r := run{Driver: d, job: job, record: job.Record, state: job.State, fact: job.Entry}
+func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
+	r := run{Driver: d, job: job, record: &job.Record, state: &job.State, fact: job.Entry, began: job.State.Fingerprint}
 	for {
-		next, act, err := commands.Advance(r.state, r.fact, d.Policy, time.Now())
+		next, act, err := commands.Advance(*r.state, r.fact, d.Policy, time.Now())
 		if err != nil {
 			return r.outcome(act), err
 		}
-		done, err := r.perform(ctx, next, act)
+		done, err := r.perform(ctx, &next, act)
 		if err != nil || done {
 			return r.outcome(act), err
 		}
@@ -151,19 +151,22 @@ func (d *Driver) Drive(ctx context.Context, job Job) (Outcome, error) {
 // run is one job under way.
 type run struct {
 	*Driver
-	job    Job
-	record idempotency.Record
-	state  commands.State
+	job *Job
+	// record and state are the job's.
+	record *idempotency.Record
+	state  *commands.State
 	fact   commands.Event
 	result *commands.Result
+	// began is the fingerprint that the job began with.
+	began string
 }
 
 func (r *run) outcome(act commands.Action) Outcome {
-	return Outcome{Phase: r.state.Phase, Did: act.Do, Result: r.result, State: r.state}
+	return Outcome{Phase: r.state.Phase, Did: act.Do, Result: r.result}
 }
 
 // perform does one action and sets the fact to decide on next; done means that the message needs nothing more.
-func (r *run) perform(ctx context.Context, next commands.State, act commands.Action) (done bool, err error) {
+func (r *run) perform(ctx context.Context, next *commands.State, act commands.Action) (done bool, err error) {
 	switch act.Do {
 	case commands.DoSend:
 		if ok, err := r.store(ctx, next); err != nil || !ok {
@@ -171,7 +174,7 @@ func (r *run) perform(ctx context.Context, next commands.State, act commands.Act
 		}
 		return false, r.send(ctx)
 	case commands.DoAsk:
-		r.state = next
+		*r.state = *next
 		return false, r.ask(ctx)
 	case commands.DoWait:
 		return false, r.wait(ctx, act.Until)
@@ -209,12 +212,12 @@ func (r *run) perform(ctx context.Context, next commands.State, act commands.Act
 
 // store swaps the record to next. When another writer came first it takes over what stands there and returns false: the
 // same fact is then decided on again.
-func (r *run) store(ctx context.Context, next commands.State) (bool, error) {
+func (r *run) store(ctx context.Context, next *commands.State) (bool, error) {
 	value, err := next.Encode()
 	if err != nil {
 		return false, fmt.Errorf("encode the record of %s: %w", next.Key, err)
 	}
-	record, err := r.Store.Swap(ctx, r.record, value)
+	record, err := r.Store.Swap(ctx, *r.record, value)
 	if conflict, ok := errors.AsType[*idempotency.Conflict](err); ok {
 		if r.Observe.Conflicted != nil {
 			r.Observe.Conflicted()
@@ -224,14 +227,14 @@ func (r *run) store(ctx context.Context, next commands.State) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("store the record of %s: %w", next.Key, err)
 	}
-	r.record, r.state = record, next
+	*r.record, *r.state = record, *next
 	return true, nil
 }
 
 // take makes a standing record the base of the next decision. Where nothing stands the store forgot (or the record
 // expired), and what this process remembers is the best there is.
 func (r *run) take(standing idempotency.Record) error {
-	r.record = standing
+	*r.record = standing
 	if standing.Version > 0 {
 		state, err := decode(standing.Value)
 		if err != nil {
@@ -240,7 +243,7 @@ func (r *run) take(standing idempotency.Record) error {
 		return r.takeOver(state)
 	}
 	if r.state.Phase != commands.New {
-		r.state = r.state.Forgotten(last(standing, r.Policy))
+		*r.state = r.state.Forgotten(last(standing, r.Policy))
 		return nil
 	}
 	if arrived, ok := r.fact.(commands.Arrived); ok {
@@ -253,8 +256,8 @@ func (r *run) take(standing idempotency.Record) error {
 // takeOver goes on from the state that another writer stored. It may be another request's, or another content's, when the
 // store forgot this message's own: then what was just heard is not about this message, which is weighed again as it came.
 func (r *run) takeOver(state commands.State) error {
-	r.state = state
-	ours := state.Fingerprint == r.job.State.Fingerprint || slices.Contains(r.job.Command.Fingerprints, state.Fingerprint)
+	*r.state = state
+	ours := state.Fingerprint == r.began || slices.Contains(r.job.Command.Fingerprints, state.Fingerprint)
 	switch r.job.Entry.(type) {
 	case commands.Arrived:
 		if !ours || state.RequestID != r.job.Command.RequestID {
@@ -388,7 +391,7 @@ func (r *run) wait(ctx context.Context, until time.Time) error {
 }
 
 // park publishes first and stores then: a copy that is counted in the record exists, so an older copy may be dropped.
-func (r *run) park(ctx context.Context, next commands.State, act commands.Action) (bool, error) {
+func (r *run) park(ctx context.Context, next *commands.State, act commands.Action) (bool, error) {
 	if r.job.Message.Topic == "" {
 		// A callback brought no message to park: the copy that waits for this operation goes on asking, so its count stands.
 		next.Parks = r.state.Parks
@@ -398,7 +401,7 @@ func (r *run) park(ctx context.Context, next commands.State, act commands.Action
 		_, err := r.store(ctx, next)
 		return true, err
 	}
-	m, err := Parked(r.job.Message, next, r.Policy, act)
+	m, err := Parked(r.job.Message, next, r.Policy.Tiers, act)
 	if err != nil {
 		return false, err
 	}
@@ -450,7 +453,7 @@ func (r *run) written() time.Time {
 // Shelve parks an operation whose handling broke down in the middle (a panic), without calling the vendor: what may have
 // been sent is asked about when the copy comes due. It returns false when nothing can have been sent, so that the
 // caller may dead-letter the message instead.
-func (d *Driver) Shelve(ctx context.Context, job Job) (bool, error) {
+func (d *Driver) Shelve(ctx context.Context, job *Job) (bool, error) {
 	record, err := d.Store.Load(ctx, job.Record.Key)
 	if err != nil {
 		return false, fmt.Errorf("load the record of %s: %w", job.Command.Key, err)

@@ -48,7 +48,7 @@ func (r Relay) hear(ctx context.Context, order commands.OperationKey, reply comm
 	if err != nil {
 		return err
 	}
-	_, err = r.Orders.Drive(ctx, Job{Record: record, State: state, Entry: commands.CalledBack{Reply: reply}})
+	_, err = r.Orders.Drive(ctx, &Job{Record: record, State: state, Entry: commands.CalledBack{Reply: reply}})
 	if refusal, ok := errors.AsType[*commands.Refusal](err); ok && refusal.Reason == commands.ReasonMismatch {
 		return nil // another pay_order_no than before: the answer shows it, the order keeps its state
 	}

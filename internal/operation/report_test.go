@@ -78,7 +78,7 @@ func TestLateProgressIsNotTold(t *testing.T) {
 		p.write(record, end)
 		return commands.Reply{Status: commands.StatusPending}, nil
 	})
-	_, err := p.driver.Drive(t.Context(), operation.Job{
+	_, err := p.driver.Drive(t.Context(), &operation.Job{
 		Record: record, State: asking, Entry: commands.Due{Parks: 3}, Message: stream.Message{Topic: "identity.poll.delay.1s"},
 	})
 	require.NoError(t, err)
@@ -100,7 +100,7 @@ func TestProgressByAHintIsRemembered(t *testing.T) {
 			state, err = commands.DecodeState(record.Value)
 			require.NoError(t, err)
 		}
-		_, err = p.driver.Drive(t.Context(), operation.Job{Record: record, State: state, Entry: commands.Nudged{}})
+		_, err = p.driver.Drive(t.Context(), &operation.Job{Record: record, State: state, Entry: commands.Nudged{}})
 		require.NoError(t, err)
 	}
 	require.Equal(t, []string{"identity.pending.v1"}, p.types(), "told once")

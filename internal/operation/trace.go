@@ -109,7 +109,7 @@ type Span interface {
 	// Trace is the context that messages carry which come of it.
 	Trace() Trace
 	// About names the operation that it is about, and links the trace that the operation began in, if that is another.
-	About(s commands.State)
+	About(s *commands.State)
 	// End ends it, once, with a word for how; failed says that something went wrong.
 	End(outcome string, failed bool)
 }

@@ -43,7 +43,7 @@ func DelayTopics(topic string, tiers []time.Duration) []string {
 
 // Parked returns the copy of a command message that waits in a delay topic: the same key, value and headers, and what
 // has been done so far, so that it can be finished even if the store forgets everything.
-func Parked(m stream.Message, s commands.State, p commands.Policy, act commands.Action) (stream.Message, error) {
+func Parked(m stream.Message, s *commands.State, tiers []time.Duration, act commands.Action) (stream.Message, error) {
 	state, err := s.Encode()
 	if err != nil {
 		return stream.Message{}, fmt.Errorf("encode the state of %s: %w", s.Key, err)
@@ -58,7 +58,7 @@ func Parked(m stream.Message, s commands.State, p commands.Policy, act commands.
 	if at := Written(m); !at.IsZero() {
 		headers = append(headers, stream.Header{Key: HeaderWritten, Value: strconv.AppendInt(nil, at.UnixMilli(), 10)})
 	}
-	return stream.Message{Topic: DelayTopic(s.Topic, p.Tiers[act.Tier]), Key: m.Key, Value: m.Value, Headers: headers}, nil
+	return stream.Message{Topic: DelayTopic(s.Topic, tiers[act.Tier]), Key: m.Key, Value: m.Value, Headers: headers}, nil
 }
 
 // Written is when a command was written to its topic, also that of a parked copy; zero when the message does not tell.

@@ -98,7 +98,7 @@ func (s span) Trace() operation.Trace {
 }
 
 // About implements operation.Span.
-func (s span) About(about commands.State) {
+func (s span) About(about *commands.State) {
 	if about.Key == "" {
 		return
 	}

@@ -359,8 +359,7 @@ func (h *house) resultsOf(topic string, d time.Duration, enough func(all []event
 	require.NoError(h.t, err)
 	var all []event
 	for _, m := range h.read(topic, d, func(messages []stream.Message) bool {
-		all = all[:0]
-		for _, m := range messages {
+		for _, m := range messages[len(all):] { // it was called with the others already
 			all = append(all, toEvent(m))
 		}
 		return enough(all)
@@ -493,6 +492,9 @@ func verdict(e event) bool {
 // settled returns a condition: each of these operations has a verdict.
 func settled(keys ...string) func([]event) bool {
 	return func(all []event) bool {
+		if len(all) < len(keys) {
+			return false
+		}
 		seen := map[string]bool{}
 		for _, e := range all {
 			if verdict(e) {

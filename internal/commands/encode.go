@@ -2,6 +2,7 @@ package commands
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,8 +13,8 @@ import (
 // Encode returns the state as JSON: what encoding/json writes of it, without its reflection, since each command stores
 // its state three times.
 func (s *State) Encode() ([]byte, error) {
-	e := encoder{out: make([]byte, 0, 768)}
-	e.raw("v", strconv.AppendInt(nil, stateSchema, 10))
+	e := encoder{out: make([]byte, 0, s.size())}
+	e.count("v", stateSchema)
 	e.phase(s.Phase)
 	e.text("topic", s.Topic)
 	e.text("key", string(s.Key))
@@ -41,6 +42,14 @@ func (s *State) Encode() ([]byte, error) {
 	return append(e.out, '}'), e.err
 }
 
+// size is what most states need, so that their encoding need not grow.
+func (s *State) size() int {
+	if s.Result == nil {
+		return 640
+	}
+	return 1024 + len(s.Result.Data)
+}
+
 // encoder writes the members of one JSON object; the first error stays.
 type encoder struct {
 	out []byte
@@ -56,16 +65,12 @@ func (e *encoder) name(name string) {
 	e.out = append(append(append(e.out, begin, '"'), name...), '"', ':')
 }
 
-func (e *encoder) raw(name string, value []byte) {
-	e.name(name)
-	e.out = append(e.out, value...)
-}
-
 // value leaves a rare member to encoding/json.
 func (e *encoder) value(name string, value any) {
 	encoded, err := json.Marshal(value)
 	e.fail(err)
-	e.raw(name, encoded)
+	e.name(name)
+	e.out = append(e.out, encoded...)
 }
 
 func (e *encoder) fail(err error) {
@@ -141,8 +146,19 @@ func (e *encoder) result(r *Result) {
 	e.text("source", r.Source)
 	e.text("subject", r.Subject)
 	e.time("time", r.Time)
-	e.value("data", r.Data)
-	e.out = append(e.out, '}')
+	e.name("data")
+	e.out = append(e.data(r.Data), '}')
+}
+
+// data is written as it stands: a result must be published byte for byte when it is published again.
+func (e *encoder) data(raw json.RawMessage) []byte {
+	if raw == nil {
+		return append(e.out, "null"...)
+	}
+	if !json.Valid(raw) {
+		e.fail(errors.New("data: not JSON"))
+	}
+	return append(e.out, raw...)
 }
 
 // appendText writes a JSON string.

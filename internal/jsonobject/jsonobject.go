@@ -30,7 +30,7 @@ func Read(raw []byte) (map[string]json.RawMessage, error) {
 	if raw[i] != '{' {
 		return nil, ErrNotObject
 	}
-	fields := make(map[string]json.RawMessage, 16)
+	fields := make(map[string]json.RawMessage, bytes.Count(raw, []byte(`":`)))
 	for i = space(raw, i+1); raw[i] != '}'; {
 		end := stringEnd(raw, i)
 		name, _ := Text(raw[i:end])

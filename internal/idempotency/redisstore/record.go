@@ -22,16 +22,10 @@ func begin(version uint64) string {
 	return strconv.FormatUint(version, 10) + "|"
 }
 
-func (s stored) encode() []byte {
-	out := make([]byte, 0, len(s.token)+len(s.value)+22)
-	out = strconv.AppendUint(out, s.version, 10)
-	out = append(out, '|')
-	out = append(out, s.token...)
-	out = append(out, '|')
-	return append(out, s.value...)
-}
+// head is what stands before the value.
+func (s stored) head() string { return begin(s.version) + s.token + "|" }
 
-// decode accepts only what encode writes. The value is never nil.
+// decode accepts only a head and a value. The value is never nil.
 func decode(text string) (stored, error) {
 	digits, rest, found := strings.Cut(text, "|")
 	if !found {

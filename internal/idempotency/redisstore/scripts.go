@@ -10,8 +10,9 @@ import (
 // KEYS[2] -> record key
 // ARGV[1] -> epoch that the caller holds, "<id>|<lost>"
 // ARGV[2] -> how the standing record must begin, "<version>|"; "" if none may stand
-// ARGV[3] -> the record to write, "<version>|<token>|<value>"
-// ARGV[4] -> its lifetime in milliseconds
+// ARGV[3] -> how the record to write begins, "<version>|<token>|"
+// ARGV[4] -> its value
+// ARGV[5] -> its lifetime in milliseconds
 //
 // Returns 1 if it wrote; else what stands: {epoch or nil, record or nil}, and wrote nothing.
 const swapSource = `
@@ -24,7 +25,7 @@ else
   same = record and string.sub(record, 1, #begin) == begin
 end
 if same and stands[1] == ARGV[1] then
-  redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+  redis.call('SET', KEYS[2], ARGV[3] .. ARGV[4], 'PX', ARGV[5])
   return 1
 end
 return stands

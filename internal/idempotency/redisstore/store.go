@@ -199,7 +199,7 @@ func (s *Store) write(ctx context.Context, was idempotency.Record, next stored) 
 	reply, err := s.do(ctx, call{
 		script: &s.swapRecord,
 		keys:   []string{s.epochKey(bucket), s.recordKey(bucket, was.Key)},
-		args:   []any{was.Epoch, begin(was.Version), next.encode(), s.config.Lifetime.Milliseconds()},
+		args:   []any{was.Epoch, begin(was.Version), next.head(), next.value, s.config.Lifetime.Milliseconds()},
 		write:  true,
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package metric
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -81,7 +82,7 @@ func TestASeriesStandsBeforeItsFirstEvent(t *testing.T) {
 	for name, series := range map[string]int{
 		"paydispatch_results_total": len(commands.Kinds()), "paydispatch_end_to_end_seconds": 3, "paydispatch_asks_total": 1,
 		"paydispatch_resends_total": 1, "paydispatch_open_age_seconds": 8, "paydispatch_parked_total": 5,
-		"paydispatch_store_conflicts_total": 1, "paydispatch_store_losses_total": 1, "paydispatch_publish_seconds": 2,
+		"paydispatch_store_conflicts_total": 1, "paydispatch_store_losses_total": 1, "paydispatch_publish_seconds": 3,
 	} {
 		require.Len(t, shown[name].GetMetric(), series, name)
 	}
@@ -104,8 +105,10 @@ func TestPublisherMeasures(t *testing.T) {
 		fails = errors.New("away")
 		require.ErrorIs(t, p.Publish(t.Context()), fails)
 		require.ErrorIs(t, p.Publish(t.Context()), fails)
+		fails = fmt.Errorf("a dead letter: %w", stream.ErrTooLarge)
+		require.ErrorIs(t, p.Publish(t.Context()), fails)
 		for _, m := range gather(t, reg)["paydispatch_publish_seconds"].GetMetric() {
-			want := map[string]float64{"published": 1, "failed": 2}[m.GetLabel()[0].GetValue()]
+			want := map[string]float64{"published": 1, "failed": 2, "too_large": 1}[m.GetLabel()[0].GetValue()]
 			require.InDelta(t, want, m.GetHistogram().GetSampleSum(), 0)
 			require.InDelta(t, want, float64(m.GetHistogram().GetSampleCount()), 0)
 		}

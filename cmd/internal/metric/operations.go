@@ -2,6 +2,7 @@ package metric
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,7 +48,7 @@ func NewOperations(s *Set) *Operations {
 		publish:   s.Histogram("paydispatch_publish_seconds", "Publications to Kafka until they were durable or given up, with all attempts.", Short(), "outcome"),
 	}
 	o.losses = s.Counter("paydispatch_store_losses_total", "Buckets of the record store that this process found to have lost their memory.").WithLabelValues()
-	for _, outcome := range []string{"published", "failed"} {
+	for _, outcome := range []string{"published", "failed", "too_large"} {
 		o.publish.WithLabelValues(outcome)
 	}
 	return o
@@ -114,12 +115,15 @@ func (o *Operations) touch(spec commands.Spec) {
 
 // Publisher returns p with its latency measured.
 func (o *Operations) Publisher(p stream.Publisher) stream.Publisher {
-	return publisher{p, o.publish.WithLabelValues("published"), o.publish.WithLabelValues("failed")}
+	return publisher{
+		p, o.publish.WithLabelValues("published"), o.publish.WithLabelValues("failed"), o.publish.WithLabelValues("too_large"),
+	}
 }
 
 type publisher struct {
 	stream.Publisher
-	published, failed prometheus.Observer
+	// tooLarge is no fault of Kafka's: a dead letter is cut then, and published once more.
+	published, failed, tooLarge prometheus.Observer
 }
 
 // Publish implements stream.Publisher.
@@ -127,10 +131,13 @@ func (p publisher) Publish(ctx context.Context, messages ...stream.Message) erro
 	began := time.Now()
 	err := p.Publisher.Publish(ctx, messages...)
 	took := Seconds(time.Since(began))
-	if err != nil {
+	switch {
+	case err == nil:
+		p.published.Observe(took)
+	case errors.Is(err, stream.ErrTooLarge):
+		p.tooLarge.Observe(took)
+	default:
 		p.failed.Observe(took)
-		return err
 	}
-	p.published.Observe(took)
-	return nil
+	return err
 }

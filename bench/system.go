@@ -37,13 +37,15 @@ func (w *world) startSystem(ctx context.Context, system, group string, s scenari
 }
 
 // settings are the dispatcher's, all at their defaults but where the parties are, how much is in flight, and what the
-// command line says. MAX_IN_FLIGHT is what the process works on at once; a partition may have twice its even share.
+// command line says. In flight are the calls at the vendor, of which no system makes more at once; beside them the
+// dispatcher works on as many commands that are on their way there or back (MAX_IN_FLIGHT), each partition on its share.
 func (w *world) settings(group, admin string, s scenario) []string {
-	lane := min(max(2*s.inFlight/s.partitions, 1), s.inFlight)
+	work := 2 * s.inFlight
+	lane := max(work/s.partitions, 1)
 	return append([]string{
 		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address,
 		"TOPICS=" + load.Commands, "ADMIN_ADDR=" + admin, "LOG_LEVEL=" + w.logLevel,
-		"MAX_IN_FLIGHT=" + strconv.Itoa(s.inFlight), "IN_FLIGHT=" + strconv.Itoa(lane),
+		"MAX_IN_FLIGHT=" + strconv.Itoa(work), "IN_FLIGHT=" + strconv.Itoa(lane),
 		"WITHHOLD_MAX_IN_FLIGHT=" + strconv.Itoa(s.inFlight), "WITHHOLD_MAX_CONNS=" + strconv.Itoa(s.inFlight),
 		"WITHHOLD_URL=" + w.vendor.URL + "/gateway", "WITHHOLD_MISSING_WORDS=" + gateway.Missing,
 		"WITHHOLD_ACCOUNTS_FILE=" + filepath.Join(w.dir, "accounts"),

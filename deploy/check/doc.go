@@ -4,8 +4,11 @@
 // What it compares with is never a list kept here: settings are asked of the built programs (--print-config), metrics are
 // taken from a real scrape of the sandbox, topics from the programs and the schemas, CRDs from their Go modules.
 //
+// What no reading shows, a running Prometheus does: it scrapes the sandbox's services as the PodMonitor says, with the
+// product's rules, and is asked whatever dashboards and alerts ask.
+//
 // It is a module of its own, so that the product's go.mod stays lean. It refuses to skip: what it needs and does not find
-// (promtool, buildah) is a failure that names what installs it.
+// (promtool, prometheus, buildah) is a failure that names what installs it.
 package check
 
 import "fmt"

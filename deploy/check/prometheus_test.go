@@ -237,6 +237,12 @@ func (l *live) native(t *testing.T) {
 	l.until(t, func() error { return first(p.Native(l.ctx, l.tree.Code)) })
 }
 
+func TestAMissingPrometheusIsAFailureThatSaysWhatToDo(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, err := check.StartPrometheus(t.Context(), t.TempDir(), nil, map[string][]byte{})
+	require.EqualError(t, err, "prometheus is missing: scripts/kube-install installs it")
+}
+
 // seeded is a copy of the deploy folder with a fault.
 func seeded(t *testing.T, f fault) string {
 	t.Helper()

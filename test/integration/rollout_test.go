@@ -64,7 +64,7 @@ func TestRollOutByTheManifests(t *testing.T) {
 
 	verdicts := slices.DeleteFunc(h.results(120*time.Second, settled(orders...)), func(e event) bool { return !verdict(e) })
 	h.requireOnce(verdicts, orders)
-	require.Equal(t, len(orders), len(verdicts), "what was finished was delivered again")
+	require.Zero(t, len(verdicts)-len(orders), "what was finished was delivered again")
 	h.requireEmpty("withhold.request.dlq")
 	require.Empty(t, h.double.Complaints(), "the double found something wrong on the wire")
 	require.NotContains(t, h.log.String(), "drain budget used up", "handlers were cut off")

@@ -1,2 +1,2 @@
-// Package docs holds the pages that the programs themselves can write against what they say: docs/metrics.md.
+// Package docs holds pages against what the programs say of themselves: docs/metrics.md and docs/settings.md.
 package docs

@@ -19,6 +19,13 @@ var update = flag.Bool("update", false, "rewrite the tables of docs/metrics.md")
 
 const page = "../../docs/metrics.md"
 
+// services are the programs that the pages speak of.
+func services() map[string]func(context.Context, []string, func(string) string, io.Writer) error {
+	return map[string]func(context.Context, []string, func(string) string, io.Writer) error{
+		"dispatcher": dispatcherapp.Run, "callback-ingest": ingestapp.Run,
+	}
+}
+
 // TestMetricsPage: the tables between the marks are what the services say of themselves; 'go test ./test/docs -update'
 // rewrites them.
 func TestMetricsPage(t *testing.T) {
@@ -26,9 +33,7 @@ func TestMetricsPage(t *testing.T) {
 	raw, err := os.ReadFile(page)
 	require.NoError(t, err)
 	text := string(raw)
-	for service, run := range map[string]func(context.Context, []string, func(string) string, io.Writer) error{
-		"dispatcher": dispatcherapp.Run, "callback-ingest": ingestapp.Run,
-	} {
+	for service, run := range services() {
 		var table bytes.Buffer
 		require.NoError(t, run(t.Context(), []string{"--print-metrics"}, func(string) string { return "" }, &table))
 		begin, end := "<!-- "+service+" -->\n", "<!-- end of "+service+" -->\n"

@@ -63,7 +63,7 @@ func defaults() Config {
 		Process: settings.DefaultProcess(),
 		Group: Group{
 			Name: "paydispatch", Heartbeat: time.Second, DrainBudget: 7 * time.Second, RebalanceTimeout: 10 * time.Second,
-			SessionTimeout: 15 * time.Second, InFlight: 64, Window: 1024, MaxInFlight: 1024, MaxBytes: 64 << 20,
+			SessionTimeout: 15 * time.Second, InFlight: 64, Window: 8192, MaxInFlight: 1024, MaxBytes: 64 << 20,
 			Patience: 2 * time.Second, StuckAfter: time.Minute,
 		},
 		Topics:   Topics{Names: catalog.Topics(), Partitions: 8},

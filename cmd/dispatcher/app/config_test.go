@@ -117,7 +117,7 @@ func TestEachSettingThatCannotWorkIsNamed(t *testing.T) {
 		"an unknown cipher":            {[]string{"WITHHOLD_CIPHER_MODE", "rot13", "WITHHOLD_CIPHER_PADDING", "x"}, []string{"WITHHOLD_CIPHER_MODE: ", "WITHHOLD_CIPHER_PADDING: "}},
 		"a limit that is no amount":    {[]string{"WITHHOLD_MAX_AMOUNT", "1e5"}, []string{"WITHHOLD_MAX_AMOUNT: "}},
 		"a wording that fits all":      {[]string{"WITHHOLD_MISSING_WORDS", "no such order;/.*/"}, []string{"WITHHOLD_MISSING_WORDS: missing wording 2"}},
-		"a window below the flight":    {[]string{"IN_FLIGHT", "2000"}, []string{"WINDOW: 1024 must be at least 2000"}},
+		"a window below the flight":    {[]string{"IN_FLIGHT", "9000"}, []string{"WINDOW: 8192 must be at least 9000"}},
 		"SASL without a user":          {[]string{"KAFKA_USER", "", "KAFKA_PASSWORD_FILE", ""}, []string{"KAFKA_USER: is not set", "KAFKA_PASSWORD_FILE: is not set"}},
 		"an unknown SASL mechanism":    {[]string{"KAFKA_SASL", "gssapi"}, []string{"KAFKA_SASL: must be plain"}},
 		"a callback address without keys": {

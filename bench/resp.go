@@ -63,21 +63,23 @@ func (r resp) await(ctx context.Context, patience time.Duration) error {
 	}
 }
 
-// stats reads how many commands were carried out, those inside scripts included, and how often the server read from a
-// connection, which is close to the number of round trips. A server that does not tell gives none.
+// stats reads how many commands were carried out, those inside scripts included, how often the server read from a
+// connection, which is close to the number of round trips, and the bytes of memory that it uses. A server that does not
+// tell gives none.
 func (r resp) stats(ctx context.Context) map[string]float64 {
-	text, err := r.do(ctx, "INFO stats")
-	if err != nil {
-		return nil
+	words := map[string]string{
+		"total_commands_processed": "commands", "total_reads_processed": "reads", "used_memory": "bytes kept",
 	}
-	words := map[string]string{"total_commands_processed": "commands", "total_reads_processed": "reads"}
 	all := map[string]float64{}
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if word, ok := words[name]; ok {
-			n, err := strconv.ParseFloat(value, 64)
-			if err == nil {
-				all[word] = n
+	for _, section := range []string{"stats", "memory"} {
+		text, err := r.do(ctx, "INFO "+section)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(text) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+			if n, err := strconv.ParseFloat(value, 64); err == nil && words[name] != "" {
+				all[words[name]] = n
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func (w *world) measure(ctx context.Context, s scenario, system string) (m repor
 	if err := r.prepare(ctx); err != nil {
 		return m, err
 	}
-	before, asked := r.costs(), w.requests(ctx)
+	before, asked := r.costs(), r.requested(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var side sync.WaitGroup
@@ -73,7 +73,7 @@ func (w *world) measure(ctx context.Context, s scenario, system string) (m repor
 		side.Go(func() { s.event(ctx, r) })
 	}
 	timeline, err := r.follow(ctx)
-	after, answered := r.costs(), w.requests(ctx)
+	after, answered := r.costs(), r.requested(ctx)
 	if err == nil {
 		r.pause(ctx, s.quiet)
 	}
@@ -363,6 +363,13 @@ func others(cores map[string]float64) float64 {
 		left -= used
 	}
 	return max(left, 0)
+}
+
+// requested counts what the parts have been asked so far, and the bytes that went through the topics.
+func (r *trial) requested(ctx context.Context) map[string]float64 {
+	all := r.requests(ctx)
+	all["bytes of command"], all["bytes of result"] = float64(r.producer.Bytes()), float64(r.ledger.Bytes())
+	return all
 }
 
 func perCommand(before, after map[string]float64, commands int) map[string]float64 {

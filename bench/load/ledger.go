@@ -25,6 +25,7 @@ type Ledger struct {
 	got    int
 	extra  Extra
 	kinds  map[string]int
+	bytes  int64 // of all results counted
 	warm   map[string]bool
 	first  time.Time
 	last   time.Time
@@ -93,6 +94,7 @@ func (l *Ledger) take(r *kgo.Record, now time.Time) {
 	}
 	id, kind := describe(r)
 	l.kinds[kind]++
+	l.bytes += size(r)
 	e := &l.orders[o.Index]
 	e.results++
 	if e.results > 1 {
@@ -111,6 +113,22 @@ func (l *Ledger) take(r *kgo.Record, now time.Time) {
 		l.gap, l.gapAt = gap, now
 	}
 	l.last = now
+}
+
+// size is a record's before compression, without Kafka's few bytes of framing.
+func size(r *kgo.Record) int64 {
+	n := len(r.Key) + len(r.Value)
+	for _, header := range r.Headers {
+		n += len(header.Key) + len(header.Value)
+	}
+	return int64(n)
+}
+
+// Bytes is the size of all results that came for commands.
+func (l *Ledger) Bytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bytes
 }
 
 func describe(r *kgo.Record) (id uint64, kind string) {

@@ -42,6 +42,7 @@ func (p Plan) Orders() []order.Order {
 // Producer writes commands. It partitions by key as Java's producers do.
 type Producer struct {
 	client *kgo.Client
+	bytes  atomic.Int64
 	failed atomic.Pointer[error]
 }
 
@@ -60,6 +61,9 @@ func NewProducer(brokers []string) (*Producer, error) {
 
 // Close drops the connections.
 func (p *Producer) Close() { p.client.Close() }
+
+// Bytes is the size of all commands written so far.
+func (p *Producer) Bytes() int64 { return p.bytes.Load() }
 
 // WarmUp writes n commands that nobody counts, with n keys.
 func (p *Producer) WarmUp(ctx context.Context, n int) error {
@@ -98,6 +102,7 @@ func (p *Producer) write(ctx context.Context, key, name string) {
 	value := fmt.Sprintf(`{"requestId":"r-%s","biz_order_no":"%s","amount":"12.34","bank_card_number":"6222021234567890123",`+
 		`"name":"张三","id_card_number":"11010119900307123X","mobile":"13800000000","pay_type":"bank"}`, name, name)
 	record := &kgo.Record{Topic: Commands, Key: []byte(key), Value: []byte(value)}
+	p.bytes.Add(size(record))
 	p.client.Produce(ctx, record, func(_ *kgo.Record, err error) {
 		if err != nil {
 			p.failed.CompareAndSwap(nil, &err)

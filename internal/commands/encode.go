@@ -105,12 +105,14 @@ func (e *encoder) phase(p Phase) {
 
 func (e *encoder) time(name string, t time.Time) {
 	e.name(name)
-	out, err := t.AppendText(append(e.out, '"'))
+	e.out = append(e.out, '"')
+	out, err := t.AppendText(e.out)
 	if err != nil {
 		e.fail(fmt.Errorf("%s: %w", name, err))
 		return
 	}
-	e.out = append(out, '"')
+	e.out = out
+	e.out = append(e.out, '"')
 }
 
 func (e *encoder) since(name string, t time.Time) {

@@ -2,6 +2,7 @@ package jsonobject_test
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,11 +80,11 @@ func FuzzRead(f *testing.F) {
 		got, err := jsonobject.Read(raw)
 		var want map[string]json.RawMessage
 		valid := json.Unmarshal(raw, &want) == nil && want != nil
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			require.True(t, valid)
 			require.Equal(t, texts(want), texts(got))
-		case jsonobject.ErrTwice:
+		case errors.Is(err, jsonobject.ErrTwice):
 			require.True(t, valid)
 			_, found := jsonobject.Repeated(raw)
 			require.True(t, found)

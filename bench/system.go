@@ -38,10 +38,11 @@ func (w *world) startSystem(ctx context.Context, system, group string, s scenari
 
 // settings are the dispatcher's, all at their defaults but where the parties are, how much is in flight, and what the
 // command line says. In flight are the calls at the vendor, of which no system makes more at once; beside them the
-// dispatcher works on as many commands that are on their way there or back (MAX_IN_FLIGHT), each partition on its share.
+// dispatcher works on as many commands that are on their way there or back (MAX_IN_FLIGHT). A partition may have half as
+// much again as its even share of both, since keys do not spread evenly.
 func (w *world) settings(group, admin string, s scenario) []string {
 	work := 2 * s.inFlight
-	lane := max(work/s.partitions, 1)
+	lane := min(max(work*3/2/s.partitions, 1), work)
 	return append([]string{
 		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address,
 		"TOPICS=" + load.Commands, "ADMIN_ADDR=" + admin, "LOG_LEVEL=" + w.logLevel,

@@ -30,7 +30,8 @@ func Read(raw []byte) (map[string]json.RawMessage, error) {
 	if raw[i] != '{' {
 		return nil, ErrNotObject
 	}
-	fields := make(map[string]json.RawMessage, bytes.Count(raw, []byte(`":`)))
+	// About as many as there are names, but no more memory than a stranger's text is worth.
+	fields := make(map[string]json.RawMessage, min(bytes.Count(raw, []byte(`":`)), 32))
 	for i = space(raw, i+1); raw[i] != '}'; {
 		end := stringEnd(raw, i)
 		name, _ := Text(raw[i:end])

@@ -33,7 +33,7 @@ type ConsumerConfig struct {
 	Rebalance   time.Duration // members have so long to drain and join again; 10 s
 	JoinBackoff time.Duration // after a failed join; 500 ms
 	MaxWait     time.Duration // a broker waits so long for messages; 1 s
-	FetchBytes  int           // of one fetch of one partition; 256 KiB (a larger message still comes)
+	FetchBytes  int           // of one fetch of one partition; 128 KiB (a larger message still comes)
 }
 
 // Gap tells of a committed offset outside of its log. Consuming goes on at First.
@@ -55,7 +55,7 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 		}
 	}
 	if c.FetchBytes <= 0 {
-		c.FetchBytes = 256 << 10
+		c.FetchBytes = 128 << 10
 	}
 	if c.OnGap == nil {
 		c.OnGap = func(Gap) {}

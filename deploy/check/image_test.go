@@ -15,7 +15,7 @@ import (
 )
 
 // TestTheImageRunsWithNothingElseInIt builds the Dockerfile's own last stage with buildah, from scratch and without a
-// registry, and runs both programs in it.
+// registry, and runs the programs in it.
 func TestTheImageRunsWithNothingElseInIt(t *testing.T) {
 	t.Parallel()
 	built := t.TempDir()
@@ -23,7 +23,7 @@ func TestTheImageRunsWithNothingElseInIt(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Join(built, dir), 0o755))
 	}
 	bin := tree(t).Code.Bin
-	for _, program := range []string{"dispatcher", "callback-ingest"} {
+	for _, program := range []string{"dispatcher", "callback-ingest", "payctl"} {
 		file, err := elf.Open(filepath.Join(bin, program))
 		require.NoError(t, err)
 		require.False(t, slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }), "%s needs a loader", program)
@@ -57,10 +57,11 @@ func TestTheImageRunsWithNothingElseInIt(t *testing.T) {
 		}
 		return err
 	}))
-	require.Equal(t, []string{"callback-ingest", "dispatcher", "etc/ssl/certs/ca-certificates.crt"}, files)
+	require.Equal(t, []string{"callback-ingest", "dispatcher", "etc/ssl/certs/ca-certificates.crt", "payctl"}, files)
 	for _, program := range []string{"dispatcher", "callback-ingest"} {
 		require.Contains(t, buildah("run", "--isolation", "chroot", container, "/"+program, "--print-config"), "KAFKA_BROKERS")
 	}
+	require.Contains(t, buildah("run", "--isolation", "chroot", container, "/payctl", "--help"), "dlq")
 	buildah("rm", container)
 }
 

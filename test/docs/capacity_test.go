@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"paydispatch/bench/report"
+	dispatcherapp "paydispatch/cmd/dispatcher/app"
 )
 
 const (
@@ -19,16 +23,14 @@ const (
 
 // What the page assumes beside what was measured.
 const (
-	vendorTakes   = 200 * time.Millisecond
-	useOfCores    = 0.6
-	coresOfAPod   = 2
-	fewestPods    = 3
-	placesOfAPod  = 1024 // MAX_IN_FLIGHT
-	placesOfALane = 64   // IN_FLIGHT
-	commandsKept  = 14 * day
-	resultsKept   = 28 * day
-	replicas      = 3
-	day           = 24 * time.Hour
+	vendorTakes  = 200 * time.Millisecond
+	useOfCores   = 0.6
+	coresOfAPod  = 2
+	fewestPods   = 3
+	commandsKept = 14 * day
+	resultsKept  = 28 * day
+	replicas     = 3
+	day          = 24 * time.Hour
 )
 
 // measured is what the page takes from the last run of the bench.
@@ -44,43 +46,34 @@ type measured struct {
 // rewrites them.
 func TestCapacityPage(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(capacityPage)
+	m, set := lastRun(t), printed(t, dispatcherapp.Run)
+	tables := map[string]string{"measured": m.table(), "rates": m.rates(placesFrom(t, set)), "short": m.memory(2 * day)}
+	keep(t, capacityPage, "what the last run gives", tables)
+}
+
+// places are the dispatcher's settings that the page counts with.
+type places struct {
+	pod, lane float64
+	lifetime  time.Duration
+}
+
+func placesFrom(t *testing.T, set map[string]string) places {
+	t.Helper()
+	number := func(name string) float64 {
+		n, err := strconv.ParseFloat(set[name], 64)
+		require.NoError(t, err, name)
+		return n
+	}
+	lifetime, err := time.ParseDuration(set["RECORD_LIFETIME"])
 	require.NoError(t, err)
-	m := lastRun(t)
-	page := string(raw)
-	for mark, table := range map[string]string{"measured": m.table(), "rates": m.rates(40 * day), "short": m.memory(2 * day)} {
-		begin, end := "<!-- "+mark+" -->\n", "<!-- end of "+mark+" -->\n"
-		before, rest, found := strings.Cut(page, begin)
-		require.True(t, found, "no mark %s", begin)
-		stands, after, found := strings.Cut(rest, end)
-		require.True(t, found, "no mark %s", end)
-		if !*update {
-			require.Equal(t, table, stands, "docs/capacity.md is not what the last run gives: go test ./test/docs -update")
-		}
-		page = before + begin + table + end + after
-	}
-	if *update {
-		require.NoError(t, os.WriteFile(capacityPage, []byte(page), 0o600))
-	}
+	return places{pod: number("MAX_IN_FLIGHT"), lane: number("IN_FLIGHT"), lifetime: lifetime}
 }
 
 func lastRun(t *testing.T) measured {
 	t.Helper()
 	raw, err := os.ReadFile(benchResults)
 	require.NoError(t, err)
-	var all struct {
-		Machine string `json:"machine"`
-		Runs    []struct {
-			Scenario   string             `json:"scenario"`
-			System     string             `json:"system"`
-			Rate       float64            `json:"rate"`
-			CPU        float64            `json:"cpu_us_per_command"`
-			P50        float64            `json:"added_p50_ms"`
-			Peak       float64            `json:"peak_mb"`
-			Cores      map[string]float64 `json:"cores"`
-			PerCommand map[string]float64 `json:"requests_per_command"`
-		} `json:"runs"`
-	}
+	var all report.Report
 	require.NoError(t, json.Unmarshal(raw, &all))
 	m := measured{machine: all.Machine}
 	for _, r := range all.Runs {
@@ -118,8 +111,8 @@ func (m measured) table() string {
 
 var rates = []float64{100, 10_000, 1_000_000}
 
-// rates is the main table; records are kept for lifetime.
-func (m measured) rates(lifetime time.Duration) string {
+// rates is the main table.
+func (m measured) rates(p places) string {
 	under := func(rate float64) float64 { return rate * (vendorTakes.Seconds() + m.own/1000) }
 	cores := func(rate float64) float64 {
 		if rate <= 1000 {
@@ -128,18 +121,18 @@ func (m measured) rates(lifetime time.Duration) string {
 		return rate * m.cpu / 1e6
 	}
 	pods := func(rate float64) float64 {
-		return max(math.Ceil(cores(rate)/useOfCores/coresOfAPod), math.Ceil(under(rate)/placesOfAPod), fewestPods)
+		return max(math.Ceil(cores(rate)/useOfCores/coresOfAPod), math.Ceil(under(rate)/p.pod), fewestPods)
 	}
-	partitions := func(rate float64) float64 { return max(math.Ceil(under(rate)/placesOfALane), pods(rate)) }
+	partitions := func(rate float64) float64 { return max(math.Ceil(under(rate)/p.lane), pods(rate)) }
 	seconds := func(d time.Duration, bytes float64) float64 { return d.Seconds() * bytes }
 	return m.lines([]line{
 		{"under way at once: rate × (vendor + own time)", func(r float64) string { return count(under(r)) }},
 		{"dispatcher: rate × CPU a command", func(r float64) string { return fmt.Sprintf("%s cores", amount(cores(r))) }},
-		{"**pods**: cores ÷ 0.6 ÷ 2, under way ÷ 1,024, at least 3", func(r float64) string { return "**" + count(pods(r)) + "**" }},
-		{"**partitions**: under way ÷ 64, at least one a pod", func(r float64) string { return "**" + count(partitions(r)) + "**" }},
+		{"**pods**: cores ÷ 0.6 ÷ 2, under way ÷ " + count(p.pod) + ", at least 3", func(r float64) string { return "**" + count(pods(r)) + "**" }},
+		{"**partitions**: under way ÷ " + count(p.lane) + ", at least one a pod", func(r float64) string { return "**" + count(partitions(r)) + "**" }},
 		{"Redis: rate × CPU a command", func(r float64) string { return fmt.Sprintf("%s cores", amount(r*m.redisCPU/1e6)) }},
 		{"Redis: primaries at 60 % of a core", func(r float64) string { return count(math.Ceil(r * m.redisCPU / 1e6 / useOfCores)) }},
-		{"Redis: memory, rate × 40 days × bytes an order", func(r float64) string { return size(r * seconds(lifetime, m.redisBytes)) }},
+		{"Redis: memory, rate × " + count(p.lifetime.Hours()/24) + " days × bytes an order", func(r float64) string { return size(r * seconds(p.lifetime, m.redisBytes)) }},
 		{"Kafka: written, rate × both messages", func(r float64) string { return size(r*(m.command+m.result)) + "/s" }},
 		{"Kafka: disk, × 14 and 28 days × 3 replicas", func(r float64) string {
 			return size(r * replicas * (seconds(commandsKept, m.command) + seconds(resultsKept, m.result)))

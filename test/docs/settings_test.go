@@ -24,12 +24,8 @@ func TestSettingsPage(t *testing.T) {
 	page := string(raw)
 	both := documented(t, section(t, page, "## Both services"))
 	for service, run := range services() {
-		var out bytes.Buffer
-		require.NoError(t, run(t.Context(), []string{"--print-config"}, func(string) string { return "" }, &out))
 		own := documented(t, section(t, page, "## "+service))
-		for line := range strings.Lines(out.String()) {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-			value = strings.TrimSpace(value)
+		for name, value := range printed(t, run) {
 			said, there := own[name]
 			if !there {
 				said, there = both[name]
@@ -42,6 +38,20 @@ func TestSettingsPage(t *testing.T) {
 		}
 		require.Empty(t, own, "docs/settings.md has settings that %s does not know", service)
 	}
+}
+
+// printed are a service's settings as it prints them.
+func printed(t *testing.T, run program) map[string]string {
+	t.Helper()
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"--print-config"}, func(string) string { return "" }, &out))
+	all := map[string]string{}
+	for line := range strings.Lines(out.String()) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ") // one without a value stands alone
+		all[name] = strings.TrimSpace(value)
+	}
+	require.NotEmpty(t, all)
+	return all
 }
 
 func section(t *testing.T, page, heading string) string {

@@ -105,7 +105,35 @@ func (s *State) verdict(spec Spec, r Reply, now time.Time) *Result {
 	case r.Status == StatusSucceeded:
 		kind = KindSucceeded
 	}
-	return spec.result(kind, spec.VerdictID(s.Key, r.Status), s.Key, now, s.data(spec, r))
+	data := s.data(spec, r)
+	if spec.AmountField != "" {
+		data[AmountConfirmed] = s.amountConfirmed(spec)
+	}
+	return spec.result(kind, spec.VerdictID(s.Key, r.Status), s.Key, now, data)
+}
+
+// AmountConfirmed is the field of a verdict about money that says who confirmed the amount in it.
+const AmountConfirmed = "amount_confirmed"
+
+// Who confirmed an amount.
+const (
+	// AmountByVendor: the vendor named the same amount.
+	AmountByVendor = "vendor"
+	// AmountBySubmission: the vendor named none; it is what this system submitted under this order.
+	AmountBySubmission = "submission"
+	// AmountUnconfirmed: the vendor named none, and the record of what was submitted is lost: it is the command's word
+	// alone, and the vendor may have executed another command of this order.
+	AmountUnconfirmed = "no"
+)
+
+func (s *State) amountConfirmed(spec Spec) string {
+	switch {
+	case s.Seen[spec.AmountField] != "":
+		return AmountByVendor
+	case s.Sends > 0:
+		return AmountBySubmission
+	}
+	return AmountUnconfirmed
 }
 
 // pending builds the event of a change of progress. Its id counts the changes: one back to an earlier progress is no

@@ -30,6 +30,9 @@ type Validator interface {
 // Route is one command topic and what executes it.
 type Route struct {
 	Driver *operation.Driver
+	// Account returns the merchant account that a command's word stands for, "" meaning the default; nil leaves the word
+	// as it is. An operation keeps the account that it began with.
+	Account func(word string) string
 	// Check refuses what a schema cannot see (amounts, accounts); nil checks nothing. Its errors name fields and rules,
 	// never values.
 	Check func(commands.Command) error
@@ -68,12 +71,13 @@ type Observer struct {
 // Dispatcher implements stream.Handler.
 type Dispatcher struct {
 	Config
-	routes map[string]Route
+	routes   map[string]Route
+	memories *memories
 }
 
 // New returns a dispatcher for the command topics of the routes and their delay topics.
 func New(c Config) *Dispatcher {
-	d := &Dispatcher{Config: c, routes: map[string]Route{}}
+	d := &Dispatcher{Config: c, routes: map[string]Route{}, memories: newMemories()}
 	for _, r := range c.Routes {
 		p := r.Driver.Policy
 		d.routes[p.Spec.Topic] = r
@@ -136,6 +140,7 @@ func (t *task) run(ctx context.Context) (err error) {
 		if p := recover(); p != nil {
 			err = t.brokeDown(ctx, p)
 		}
+		t.remember(err)
 	}()
 	if _, parked := t.job.Message.Header(operation.HeaderState); parked {
 		err = t.due(ctx)
@@ -164,41 +169,43 @@ func (t *task) arrive(ctx context.Context) error {
 	if other != nil {
 		return t.reject(ctx, commands.Rejection{
 			RequestID: command.RequestID, Key: command.Key, Content: command.Fingerprints[0],
-			Reason: "request_reused", Detail: reused(*other),
+			Reason: "request_reused", Detail: t.reused(*other),
 		})
 	}
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
 	t.job.Entry = commands.Arrived{
-		Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: t.job.Record.Forgot, Written: t.job.Message.Time,
+		Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: t.job.Record.Forgot,
+		Written: t.job.Message.Time, Origin: origin(t.job.Message),
 	}
 	return t.drive(ctx)
 }
 
 // begin fills in what the operation begins with. A question stores nothing before it is put, so that only a look keeps
-// one that was answered from being put again, and its answer from being heard by nobody; what is sent stores its intent
-// first, and meets then what stands.
+// one that was answered from being put again, and its answer from being heard by nobody. What is sent stores its intent
+// first, and meets then what stands; a look comes before only where that is not so: in a bucket that forgot a new order
+// is asked about first, and a message that failed before is known to this process.
 func (t *task) begin(ctx context.Context) (err error) {
 	job := &t.job
-	job.State = commands.Begin(job.Command, job.Trace.Parent, time.Now())
-	key := operation.Key(*t.spec, job.Command.Key)
-	if t.spec.Effect != commands.EffectRead {
-		job.Record = t.Store.Expect(key)
+	job.State = commands.Begin(job.Command, job.Trace.Parent, t.route.Driver.Now())
+	job.Record = t.Store.Expect(operation.Key(*t.spec, job.Command.Key))
+	_, remembers := t.memories.of(job.Record.Key)
+	if t.spec.Effect != commands.EffectRead && job.Record.Forgot.IsZero() && !remembers {
 		return nil
 	}
-	if job.Record, err = t.Store.Load(ctx, key); err != nil {
+	if job.Record, err = t.Store.Load(ctx, job.Record.Key); err != nil {
 		return fmt.Errorf("load the record of %s: %w", job.Command.Key, err)
 	}
-	if job.Record.Version > 0 {
-		job.State, err = t.route.Driver.Recall(job.State, job.Record)
-	}
+	job.State, err = t.recall(job.State, job.Record)
 	return err
 }
 
-// reused says in words what a requestId used before means. A store that forgot may have met this message first.
-func reused(other idempotency.Record) string {
-	if other.Forgot.IsZero() {
+// reused says in words what a requestId used before means. A store that forgot may have met this message first, if it was
+// written before that.
+func (t *task) reused(other idempotency.Record) string {
+	p := t.route.Driver.Policy
+	if other.Forgot.IsZero() || !p.MayPrecede(t.job.Message.Time, other.Forgot, t.route.Driver.Now()) {
 		return "this requestId was used before with another content; nothing was sent for this message"
 	}
 	return "this requestId was used before with another content, and the record store lost its memory since; " +
@@ -230,8 +237,16 @@ func (t *task) read() *commands.Rejection {
 	if err != nil {
 		return invalid(err)
 	}
-	t.job.Command = command
+	t.adopt(command)
 	return nil
+}
+
+// adopt makes a command the one at hand, at the account that its word stands for.
+func (t *task) adopt(command commands.Command) {
+	if t.route.Account != nil {
+		command.Account = t.route.Account(command.Account)
+	}
+	t.job.Command = command
 }
 
 // due takes up a parked copy.
@@ -245,12 +260,12 @@ func (t *task) due(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: parked command: %w", operation.ErrUnreadable, err)
 	}
-	t.job.Command = command
+	t.adopt(command)
 	record, err := t.Store.Load(ctx, operation.Key(*t.spec, memory.Key))
 	if err != nil {
 		return fmt.Errorf("load the record of %s: %w", memory.Key, err)
 	}
-	state, err := t.route.Driver.Recall(memory, record)
+	state, err := t.recall(memory, record)
 	if err != nil {
 		return err
 	}
@@ -316,8 +331,12 @@ func (t *task) brokeDown(ctx context.Context, p any) error {
 	t.Logger.Error("panic while handling a command", "topic", t.job.Message.Topic, "partition", t.job.Message.Partition,
 		"offset", t.job.Message.Offset, "trace_id", t.job.Trace.ID(), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 	if t.job.Entry != nil {
+		broken := t.job.State
 		shelved, err := t.route.Driver.Shelve(ctx, &t.job)
 		if err != nil {
+			if t.job.Memory == nil && broken.Phase != commands.New {
+				t.job.Memory = &broken
+			}
 			return err
 		}
 		if shelved {

@@ -25,7 +25,8 @@ import (
 
 var spec = commands.Spec{
 	Topic: "withhold.request", ResultTopic: "withhold.result", Type: "withhold", Source: "/paydispatch/withhold",
-	KeyField: "biz_order_no", CarryFields: []string{"amount", "pay_type"}, MatchFields: []string{"pay_order_no"},
+	KeyField: "biz_order_no", CarryFields: []string{"amount", "pay_type"}, MatchFields: []string{"pay_order_no", "pay_type"},
+	AmountField: "amount",
 }
 
 // house is a dispatcher over twins, with a vendor whose every answer the test writes down.
@@ -195,6 +196,16 @@ func (h *house) data(i int) map[string]string {
 	return data
 }
 
+// state reads what is on record of an order.
+func (h *house) state(biz string) commands.State {
+	h.t.Helper()
+	record, err := h.store.Load(context.Background(), operation.Key(spec, commands.OperationKey(biz)))
+	require.NoError(h.t, err)
+	state, err := commands.DecodeState(record.Value)
+	require.NoError(h.t, err)
+	return state
+}
+
 func inBubble(t *testing.T, f func(h *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(newHouse(t)) })
@@ -206,7 +217,7 @@ func TestSuccess(t *testing.T) {
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(order("R1", "B1", "1.00"))
 		require.Equal(t, []string{"succeeded"}, h.log.kinds())
-		require.Equal(t, map[string]string{"requestId": "R1", "biz_order_no": "B1", "amount": "1.00", "pay_type": "101", "pay_order_no": "P1", "code": "1"}, h.data(0))
+		require.Equal(t, map[string]string{"requestId": "R1", "biz_order_no": "B1", "amount": "1.00", "pay_type": "101", "pay_order_no": "P1", "code": "1", "amount_confirmed": "submission"}, h.data(0))
 		trace, _ := h.log.messages[0].Header("traceparent")
 		require.Equal(t, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", string(trace))
 
@@ -417,10 +428,11 @@ func TestNoIntentNoSend(t *testing.T) {
 	})
 }
 
-// An intent whose write landed though its reply was lost is found again, and asked about.
+// An intent whose write landed though its reply was lost is found again. The process that made it knows that nothing was
+// sent, so that it costs neither a question nor an attempt; another process asks.
 func TestSwapLandedReplyLost(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(h *house) {
+	lost := func(h *house) {
 		h.store.swap = func(key string, do func() (idempotency.Record, error)) (idempotency.Record, error) {
 			record, err := do()
 			if strings.HasPrefix(key, "o:") && err == nil {
@@ -428,8 +440,22 @@ func TestSwapLandedReplyLost(t *testing.T) {
 			}
 			return record, err
 		}
-		require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		for range 5 {
+			require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		}
+		require.Zero(t, h.vendor.asked)
 		h.store.swap = nil
+	}
+	inBubble(t, func(h *house) {
+		lost(h)
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+		require.Equal(t, 1, h.state("B1").Sends, "the attempts that did not leave do not count")
+	})
+	inBubble(t, func(h *house) {
+		lost(h)
+		h.Dispatcher = h.restart()
 		h.vendor.asks = []answer{says(commands.StatusMissing), says(commands.StatusMissing)}
 		h.handle(order("R1", "B1", "1.00"))
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}

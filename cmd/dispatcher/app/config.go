@@ -49,6 +49,7 @@ type Group struct {
 	MaxBytes         int           `env:"MAX_IN_FLIGHT_BYTES"`
 	Patience         time.Duration `env:"PATIENCE"`
 	StuckAfter       time.Duration `env:"STUCK_AFTER"`
+	ClockMargin      time.Duration `env:"PRODUCER_CLOCK_MARGIN"`
 }
 
 // Topics is which topics this process serves.
@@ -65,6 +66,7 @@ func defaults() Config {
 			Name: "paydispatch", Heartbeat: time.Second, DrainBudget: 7 * time.Second, RebalanceTimeout: 10 * time.Second,
 			SessionTimeout: 15 * time.Second, InFlight: 64, Window: 8192, MaxInFlight: 1024, MaxBytes: 64 << 20,
 			Patience: 2 * time.Second, StuckAfter: time.Minute,
+			ClockMargin: time.Hour,
 		},
 		Topics:   Topics{Names: catalog.Topics(), Partitions: 8},
 		Redis:    settings.DefaultRedis(),

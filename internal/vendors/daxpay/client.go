@@ -80,6 +80,14 @@ func (c *Client) Check(cmd commands.Command) error {
 	return err
 }
 
+// Account returns the name of the account that a command's word stands for: "" means the default one.
+func (c *Client) Account(word string) string {
+	if word == "" {
+		return c.fallback
+	}
+	return word
+}
+
 // decode reads a command and finds its account.
 func (c *Client) decode(cmd commands.Command) (Query, *Account, error) {
 	q, err := DecodeQuery(cmd.Body)
@@ -87,11 +95,7 @@ func (c *Client) decode(cmd commands.Command) (Query, *Account, error) {
 		return Query{}, nil, err
 	}
 	var errs []error
-	name := q.Account
-	if name == "" {
-		name = c.fallback
-	}
-	account, ok := c.accounts[name]
+	account, ok := c.accounts[c.Account(cmd.Account)]
 	if !ok {
 		errs = append(errs, errors.New("account: is not one of the configured accounts"))
 	}
@@ -99,7 +103,7 @@ func (c *Client) decode(cmd commands.Command) (Query, *Account, error) {
 	if string(cmd.RequestID) != q.RequestID {
 		errs = append(errs, errors.New("requestId: differs from the command's"))
 	}
-	if cmd.Account != q.Account {
+	if q.Account != "" && cmd.Account != q.Account {
 		errs = append(errs, errors.New("account: differs from the command's"))
 	}
 	return q, account, errors.Join(errs...)

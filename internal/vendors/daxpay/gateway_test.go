@@ -361,7 +361,7 @@ func TestInvalidCommandsAreNotSent(t *testing.T) {
 		"two":              {commands.Command{RequestID: "R-1", Body: []byte(`{} {}`)}, "the command: not one JSON object"},
 		"a name twice":     {commands.Command{RequestID: "R-1", Body: []byte(`{"channel":"a","channel":"b"}`)}, "the command: a name stands twice"},
 		"another request":  {commands.Command{RequestID: "R-2", Body: command(nil).Body}, "requestId: differs from the command's"},
-		"another account":  {commands.Command{RequestID: "R-1", Account: "main", Body: command(nil).Body}, "account: differs from the command's"},
+		"another account":  {commands.Command{RequestID: "R-1", Body: command(map[string]any{"account": "main"}).Body}, "account: differs from the command's"},
 		"problems at once": {command(map[string]any{"channel": nil, "clientIp": "x"}), neither + "\nclientIp: must be an IPv4 or IPv6 address"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -93,11 +93,16 @@ func (c *Client) decode(cmd commands.Command) (Order, merchant, error) {
 	return o, m, errors.Join(append(errs, err)...)
 }
 
-func (c *Client) merchant(account string) (merchant, error) {
-	if account == "" {
-		account = c.fallback
+// Account returns the name of the account that a command's word stands for: "" means the default one.
+func (c *Client) Account(word string) string {
+	if word == "" {
+		return c.fallback
 	}
-	m, ok := c.merchants[account]
+	return word
+}
+
+func (c *Client) merchant(account string) (merchant, error) {
+	m, ok := c.merchants[c.Account(account)]
 	if !ok {
 		return merchant{}, errors.New("account: is not one of the configured accounts")
 	}

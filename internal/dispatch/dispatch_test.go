@@ -36,6 +36,9 @@ type house struct {
 	store  *faulty
 	log    *recorder
 	vendor *vendor
+	policy commands.Policy
+	fit    func() error
+	now    func() time.Time
 	*dispatch.Dispatcher
 }
 
@@ -82,14 +85,19 @@ func fails(c commands.Class) answer {
 	return answer{err: &vendors.Error{Class: c, Code: "test", Err: errors.New("as scripted")}}
 }
 
-// recorder is a publisher that keeps what was published, unless it is told to fail.
+// recorder is a publisher that keeps what was published, unless it is told to fail. Every result must fit its schema.
 type recorder struct {
+	t        *testing.T
+	schemas  *schemas.Set
 	messages []stream.Message
 	fail     func(stream.Message) error
 }
 
 func (r *recorder) Publish(_ context.Context, messages ...stream.Message) error {
 	for _, m := range messages {
+		if r.schemas != nil && strings.HasSuffix(m.Topic, ".result") {
+			require.NoError(r.t, r.schemas.Validate(m.Topic, m.Value), "%s", m.Value)
+		}
 		if r.fail != nil {
 			if err := r.fail(m); err != nil {
 				return err
@@ -124,10 +132,15 @@ func (r *recorder) kinds() []string {
 type faulty struct {
 	idempotency.Store
 	swap func(key string, do func() (idempotency.Record, error)) (idempotency.Record, error)
+	// swapped is swap with the value that is to be written.
+	swapped func(key string, value []byte, do func() (idempotency.Record, error)) (idempotency.Record, error)
 }
 
 func (f *faulty) Swap(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	do := func() (idempotency.Record, error) { return f.Store.Swap(ctx, was, value) }
+	if f.swapped != nil {
+		return f.swapped(was.Key, value, do)
+	}
 	if f.swap != nil {
 		return f.swap(was.Key, do)
 	}
@@ -139,7 +152,14 @@ func newHouse(t *testing.T) *house {
 	server := memstore.NewServer(4)
 	store := memstore.New(server, memstore.Config{})
 	require.NoError(t, store.Prepare(context.Background(), false))
-	h := &house{t: t, server: server, store: &faulty{Store: store}, log: &recorder{}, vendor: &vendor{t: t}}
+	set, err := schemas.Load()
+	require.NoError(t, err)
+	h := &house{
+		t: t, server: server, store: &faulty{Store: store}, log: &recorder{t: t, schemas: set}, vendor: &vendor{t: t}, policy: commands.Policy{
+			Spec: spec, Owner: "p1", Lease: 5 * time.Second, Settle: 10 * time.Second, Deadline: time.Hour, MaxSends: 2,
+			Tiers: []time.Duration{5 * time.Second, 10 * time.Second, time.Minute},
+		},
+	}
 	h.Dispatcher = h.restart()
 	return h
 }
@@ -148,18 +168,13 @@ func newHouse(t *testing.T) *house {
 func (h *house) restart() *dispatch.Dispatcher {
 	driver, err := operation.New(operation.Config{
 		Store: h.store, Publisher: h.log, Sender: h.vendor, Asker: h.vendor, Timeout: 4 * time.Second, Logger: slog.New(slog.DiscardHandler),
-		Policy: commands.Policy{
-			Spec: spec, Owner: "p1", Lease: 5 * time.Second, Settle: 10 * time.Second, Deadline: time.Hour, MaxSends: 2,
-			Tiers: []time.Duration{5 * time.Second, 10 * time.Second, time.Minute},
-		},
+		Policy: h.policy, Fit: h.fit, Now: h.now,
 	})
-	require.NoError(h.t, err)
-	set, err := schemas.Load()
 	require.NoError(h.t, err)
 	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
 	require.NoError(h.t, err)
 	return dispatch.New(dispatch.Config{
-		Routes: []dispatch.Route{{Driver: driver}}, Store: h.store, Publisher: h.log, Validator: set, Fingerprints: ring,
+		Routes: []dispatch.Route{{Driver: driver}}, Store: h.store, Publisher: h.log, Validator: h.log.schemas, Fingerprints: ring,
 		MaxBytes: 4096, Logger: slog.New(slog.DiscardHandler),
 	})
 }

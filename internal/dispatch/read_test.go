@@ -35,6 +35,11 @@ func (h *house) asking() {
 	})
 }
 
+// flowSays is the vendor's answer about a flow.
+func flowSays(s commands.Status) answer {
+	return answer{reply: commands.Reply{Status: s, Code: "0", Fields: map[string]string{"process": "CREATED"}}}
+}
+
 func question(request, flow string) stream.Message {
 	value := fmt.Sprintf(`{"requestId":%q,"flowId":%q}`, request, flow)
 	return stream.Message{Topic: "identity.poll", Key: []byte(flow), Value: []byte(value), Time: time.Now()}
@@ -55,7 +60,7 @@ func TestAnAnsweredQuestionIsNotPutAgain(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
 		h.asking()
-		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		h.vendor.asks = []answer{flowSays(commands.StatusSucceeded)}
 		h.handle(question("R1", "F1"))
 		time.Sleep(time.Minute)
 		h.handle(question("R1", "F1"))
@@ -72,7 +77,7 @@ func TestAParkedQuestionThatComesAgain(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
 		h.asking()
-		h.vendor.asks = []answer{says(commands.StatusPending), says(commands.StatusPending), says(commands.StatusSucceeded)}
+		h.vendor.asks = []answer{flowSays(commands.StatusPending), flowSays(commands.StatusPending), flowSays(commands.StatusSucceeded)}
 		h.handle(question("R1", "F1"))
 		h.handle(question("R1", "F1"))
 		require.Equal(t, []string{"identity.pending.v1"}, h.told(), "what was told is not told again")

@@ -152,7 +152,8 @@ func (c Config) checkLimits() error {
 	return errors.Join(name,
 		settings.AtLeast("IN_FLIGHT", c.Group.InFlight, 1), settings.AtLeast("WINDOW", c.Group.Window, c.Group.InFlight),
 		settings.AtLeast("MAX_IN_FLIGHT", c.Group.MaxInFlight, 1), settings.AtLeast("MAX_IN_FLIGHT_BYTES", c.Group.MaxBytes, c.MaxCommandBytes),
-		settings.Positive("PATIENCE", c.Group.Patience), settings.Positive("STUCK_AFTER", c.Group.StuckAfter), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
+		settings.Positive("PATIENCE", c.Group.Patience), settings.Positive("STUCK_AFTER", c.Group.StuckAfter), 
+		settings.Positive("PRODUCER_CLOCK_MARGIN", c.Group.ClockMargin), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
 		settings.AtLeast("MAX_COMMAND_BYTES", c.MaxCommandBytes, 256))
 }
 
@@ -179,6 +180,9 @@ func (c Config) checkTimings() error {
 		settings.Ascending("the broker must not take a member for dead that still drains",
 			settings.Step{Name: "REBALANCE_TIMEOUT", Takes: c.Group.RebalanceTimeout},
 			settings.Step{Name: "SESSION_TIMEOUT", Takes: c.Group.SessionTimeout}),
+		settings.Ascending("a record must live longer than a producer's clock may be off",
+			settings.Step{Name: "PRODUCER_CLOCK_MARGIN", Takes: c.Group.ClockMargin},
+			settings.Step{Name: "RECORD_LIFETIME", Takes: c.Redis.Lifetime}),
 		settings.Ascending("an order may be asked about only once nobody can still be sending it",
 			settings.Step{Name: "WITHHOLD_TIMEOUT and one write to Redis", Takes: claimed},
 			settings.Step{Name: "WITHHOLD_LEASE", Takes: c.Withhold.Lease}),

@@ -52,6 +52,13 @@ func (s *Server) Forget() {
 	clear(s.records)
 }
 
+// Drop loses one record; its bucket's epoch stays, as in a store that went back in time.
+func (s *Server) Drop(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.records, key)
+}
+
 // Len returns how many records stand, the expired ones that nobody met since included.
 func (s *Server) Len() int {
 	s.mu.Lock()

@@ -94,6 +94,45 @@ func TestJoinedForgetsNoSubmission(t *testing.T) {
 	}
 }
 
+// The settle delay runs from the last moment at which a submission may have left, on every way to a question about it.
+func TestTheSettleDelayRunsFromTheLastPossibleSubmission(t *testing.T) {
+	t.Parallel()
+	p := testPolicy()
+	lost := now.Add(-time.Minute)
+	dead := base(Sending)
+	dead.SentAt, dead.Lease = now.Add(-10*time.Second), now.Add(-time.Second)
+	sending := base(Sending)
+	sending.SentAt, sending.Lease = now.Add(-3*time.Second), now.Add(2*time.Second)
+	waiting := base(Waiting)
+	waiting.SentAt = time.Time{}
+	for name, c := range map[string]struct {
+		state State
+		event Event
+		from  time.Time
+	}{
+		"a new order after a loss":         {Begin(Command{Topic: "t", Key: "B1"}, "", now), Arrived{Forgot: lost, Written: now}, lost.Add(p.Lease)},
+		"the process died":                 {dead, Due{Parks: dead.Parks}, dead.Lease},
+		"it died, and the store forgot":    {dead.Forgotten(now.Add(10 * time.Minute)), Due{Parks: dead.Parks}, now.Add(10 * time.Minute)},
+		"the reply was lost":               {sending, SendFailed{Attempt: sending.Sends}, now},
+		"the reply was a refusal":          {sending, Replied{Attempt: sending.Sends, Reply: Reply{Status: StatusRefused}}, now},
+		"another process had it too":       {waiting, AskFailed{}, now},
+		"a wait, and the store forgot":     {waiting.Forgotten(now.Add(10 * time.Minute)), Due{Parks: waiting.Parks}, now.Add(10 * time.Minute)},
+		"a question, and the store forgot": {base(Asking).Forgotten(now.Add(10 * time.Minute)), Due{Parks: 1}, now.Add(10 * time.Minute)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			next, act, err := Advance(c.state, c.event, p, now)
+			require.NoError(t, err)
+			require.Equal(t, DoAsk, act.Do)
+			require.Equal(t, c.from, next.SentAt)
+			next, act, err = Advance(next, Answered{Reply: Reply{Status: StatusMissing}, Put: c.from.Add(p.Settle)}, p, c.from.Add(p.Settle))
+			require.NoError(t, err)
+			require.Equal(t, DoPark, act.Do, "it is not over yet: two clocks may differ")
+			require.NotEqual(t, Sending, next.Phase)
+		})
+	}
+}
+
 // Amounts are compared by value; what is no amount differs by its writing.
 func TestContradicted(t *testing.T) {
 	t.Parallel()

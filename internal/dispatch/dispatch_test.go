@@ -39,6 +39,8 @@ type house struct {
 	policy commands.Policy
 	fit    func() error
 	now    func() time.Time
+	// route holds what the dispatcher's one route has beside its driver.
+	route dispatch.Route
 	*dispatch.Dispatcher
 }
 
@@ -49,6 +51,7 @@ type vendor struct {
 	sent, asked  int
 	beforeAnswer func()
 	deadline     time.Time // of the last send
+	account      string    // of the last call
 }
 
 type answer struct {
@@ -56,13 +59,15 @@ type answer struct {
 	err   error
 }
 
-func (v *vendor) Send(ctx context.Context, _ commands.Command) (commands.Reply, error) {
+func (v *vendor) Send(ctx context.Context, c commands.Command) (commands.Reply, error) {
 	v.deadline, _ = ctx.Deadline()
+	v.account = c.Account
 	v.sent++
 	return v.next(&v.sends, "send")
 }
 
-func (v *vendor) Ask(context.Context, commands.Command) (commands.Reply, error) {
+func (v *vendor) Ask(_ context.Context, c commands.Command) (commands.Reply, error) {
+	v.account = c.Account
 	v.asked++
 	return v.next(&v.asks, "ask")
 }
@@ -173,8 +178,10 @@ func (h *house) restart() *dispatch.Dispatcher {
 	require.NoError(h.t, err)
 	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
 	require.NoError(h.t, err)
+	route := h.route
+	route.Driver = driver
 	return dispatch.New(dispatch.Config{
-		Routes: []dispatch.Route{{Driver: driver}}, Store: h.store, Publisher: h.log, Validator: h.log.schemas, Fingerprints: ring,
+		Routes: []dispatch.Route{route}, Store: h.store, Publisher: h.log, Validator: h.log.schemas, Fingerprints: ring,
 		MaxBytes: 4096, Logger: slog.New(slog.DiscardHandler),
 	})
 }

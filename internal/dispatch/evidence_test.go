@@ -254,6 +254,9 @@ func TestWhatWasNotSentCostsNothing(t *testing.T) {
 		require.Equal(t, 1, h.vendor.sent)
 		require.Equal(t, 1, h.vendor.asked)
 		require.Len(t, h.log.messages, 1)
+		record, err := h.store.Load(context.Background(), operation.Key(spec, "B2"))
+		require.NoError(t, err)
+		require.Zero(t, record.Version, "not even the intent is stored")
 		unfit = false
 		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
 		h.handle(copy)
@@ -452,5 +455,87 @@ func TestARejectionNamesItsMessage(t *testing.T) {
 		h.handle(order("R1", "B1", "1.00"))
 		h.handle(order("R3", "B1", "2.00"))
 		require.Equal(t, "withhold.request/2/7", h.data(1)["origin"])
+	})
+}
+
+// What this process heard counts, too, when the store goes back in time in the middle of its work.
+func TestAConflictWithAnOlderRecordForgetsNothing(t *testing.T) {
+	t.Parallel()
+	key := operation.Key(spec, "B1")
+	inBubble(t, func(h *house) {
+		var intent []byte
+		h.store.swapped = func(name string, value []byte, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+			if name == key && intent == nil {
+				intent = value
+			}
+			return do()
+		}
+		h.vendor.sends = []answer{{reply: commands.Reply{Status: commands.StatusRefused, Code: "-1"}}}
+		h.vendor.asks = []answer{says(commands.StatusMissing)}
+		h.handle(order("R1", "B1", "1.00"))
+		copy := h.due()
+		time.Sleep(time.Minute)
+		back := false
+		h.store.swapped = func(name string, _ []byte, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+			if name == key && !back { // to the intent to send
+				back = true
+				h.server.Drop(key)
+				_, err := h.store.Store.Swap(context.Background(), h.store.Expect(key), intent)
+				require.NoError(t, err)
+			}
+			return do()
+		}
+		h.vendor.asks = []answer{says(commands.StatusMissing), says(commands.StatusMissing)}
+		h.handle(copy)
+		require.Equal(t, 1, h.vendor.sent, "the refusal is known")
+		require.Equal(t, []string{"failed"}, h.log.kinds())
+	})
+}
+
+// An order that names no account keeps the one that was the default when it began: another one would not know it.
+func TestAnOrderKeepsTheAccountThatItBeganWith(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		fallback := "east"
+		h.route.Account = func(word string) string {
+			if word == "" {
+				return fallback
+			}
+			return word
+		}
+		h.Dispatcher = h.restart()
+		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
+		h.vendor.asks = []answer{fails(commands.ClassUnknown)}
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, "east", h.state("B1").Account)
+		fallback = "west"
+		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		h.handle(h.due())
+		require.Equal(t, "east", h.vendor.account)
+	})
+}
+
+// What a schema cannot see is refused by the adapter's check.
+func TestACommandThatTheAdapterRefusesIsRejected(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.route.Check = func(commands.Command) error { return errors.New("account: is not one of the configured accounts") }
+		h.Dispatcher = h.restart()
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, []string{"rejected"}, h.log.kinds())
+		require.Contains(t, h.data(0)["message"], "account: is not one")
+	})
+}
+
+// The claim of a requestId is a witness of its own: it tells another content apart though the order's record is gone.
+func TestAClaimComparesTheContent(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		h.server.Drop(operation.Key(spec, "B1"))
+		h.handle(order("R1", "B1", "2.00"))
+		require.Equal(t, []string{"succeeded", "rejected"}, h.log.kinds())
+		require.Equal(t, 1, h.vendor.sent)
 	})
 }

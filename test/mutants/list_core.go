@@ -83,7 +83,7 @@ func core() []mutant {
 		{name: "unresolved before the deadline", danger: "a person is called for nothing", file: advance,
 			old: "!m.now.Before(m.state.FirstSeen.Add(m.policy.Deadline))", new: "!m.now.Before(m.state.FirstSeen.Add(m.policy.Deadline / 2))"},
 		{name: "another content is a duplicate", danger: "an order with another amount is said to be under way", file: advance,
-			old: "sameContent := slices.Contains(e.Fingerprints, s.Fingerprint)", new: "sameContent := true"},
+			old: "sameContent := slices.Contains(e.Fingerprints, s.Fingerprint)", new: "sameContent := slices.Contains(e.Fingerprints, s.Fingerprint) || true"},
 		{name: "a rejection names no message", danger: "nobody finds what was rejected", file: advance,
 			old: ", Origin: e.Origin}", new: "}"},
 		{name: "a person is not called again after a crash", danger: "an order stays open unnoticed", file: advance,
@@ -123,11 +123,11 @@ func core() []mutant {
 		{name: "every amount is confirmed", danger: "a ledger books what nobody confirmed", file: result,
 			old: "	return AmountUnconfirmed\n", new: "	return AmountBySubmission\n"},
 		{name: "a request may be used for another content", danger: "one request is executed for two orders", file: "internal/dispatch/request.go",
-			old: "return standing.Key != c.Key || !slices.Contains(c.Fingerprints, standing.Fingerprint), nil", new: "return false, nil"},
+			old: "return standing.Key != c.Key || !slices.Contains(c.Fingerprints, standing.Fingerprint), nil", new: "return standing.Key != c.Key \u0026\u0026 slices.Contains(c.Fingerprints, standing.Fingerprint), nil"},
 		{name: "a claim compares only the key", danger: "another amount under the same requestId passes", file: "internal/dispatch/request.go",
-			old: " || !slices.Contains(c.Fingerprints, standing.Fingerprint), nil", new: ", nil"},
+			old: " || !slices.Contains(c.Fingerprints, standing.Fingerprint), nil", new: " || len(c.Fingerprints) == slices.Index(c.Fingerprints, \"\"), nil"},
 		{name: "a claim compares only the content", danger: "one request is executed for two orders", file: "internal/dispatch/request.go",
-			old: "standing.Key != c.Key || ", new: ""},
+			old: "standing.Key != c.Key || ", new: "", alive: "the content that a fingerprint covers holds the key, so that the key is compared for a reader's sake"},
 	}
 	for i := range mistakes {
 		mistakes[i].suites = coreSuites()

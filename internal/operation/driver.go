@@ -73,9 +73,9 @@ type Observer struct {
 	Resent func()
 	// Conflicted is told of each write of a record that another writer was quicker than.
 	Conflicted func()
-	// Contradicted is told of each reply of the vendor that is about another order than the one it was asked for, or
-	// contradicts what the vendor said before; it changed nothing.
-	Contradicted func(field string)
+	// Contradicted is called after each reply of the vendor that differs from what was ordered, or from what the vendor
+	// said before; it changed nothing.
+	Contradicted func()
 }
 
 // Driver performs what the core decides for the operations of one command topic.
@@ -454,9 +454,8 @@ func (r *run) call(
 		outcome = vendors.CodeOf(err)
 		r.Logger.Warn("vendor call failed", "topic", r.Policy.Spec.Topic, "call", what, "key", r.state.Key, "attempt", r.state.Sends,
 			"class", vendors.ClassOf(err).String(), "err", err)
-	} else if field := r.state.Contradicted(&r.Policy.Spec, reply); field != "" {
+	} else if r.contradicted(what, r.state, reply) {
 		outcome = commands.ReasonMismatch
-		r.contradicted(what, field)
 	}
 	if span != nil {
 		span.End(outcome, err != nil)
@@ -467,13 +466,19 @@ func (r *run) call(
 	return reply, err
 }
 
-// contradicted tells people of a reply that changed nothing because it is about something else than was ordered.
-func (r *run) contradicted(what, field string) {
-	r.Logger.Error("the vendor's reply contradicts the order or its own earlier word; it changed nothing",
-		"topic", r.Policy.Spec.Topic, "call", what, "key", r.state.Key, "field", field)
-	if r.Observe.Contradicted != nil {
-		r.Observe.Contradicted(field)
+// contradicted reports, also to people, whether a reply is about something else than was ordered, so that it changes
+// nothing.
+func (d *Driver) contradicted(what string, s *commands.State, reply commands.Reply) bool {
+	field := s.Contradicted(&d.Policy.Spec, reply)
+	if field == "" {
+		return false
 	}
+	d.Logger.Error("a vendor's reply differs from the order or from its earlier reply; it changed nothing",
+		"topic", d.Policy.Spec.Topic, "call", what, "key", s.Key, "field", field)
+	if d.Observe.Contradicted != nil {
+		d.Observe.Contradicted()
+	}
+	return true
 }
 
 func retryAfter(err error) time.Duration {

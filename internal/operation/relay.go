@@ -56,9 +56,12 @@ func (r Relay) hear(ctx context.Context, c commands.Command, reply commands.Repl
 	if r.account(state.Account) != r.account(c.Account) {
 		return nil
 	}
+	if r.Orders.contradicted("ask", &state, reply) {
+		return nil // another pay_order_no than before: the answer shows it, the order keeps its state
+	}
 	_, err = r.Orders.Drive(ctx, &Job{Record: record, State: state, Entry: commands.CalledBack{Reply: reply}})
 	if refusal, ok := errors.AsType[*commands.Refusal](err); ok && refusal.Reason == commands.ReasonMismatch {
-		return nil // another pay_order_no than before: the answer shows it, the order keeps its state
+		return nil // another writer heard more in the meantime
 	}
 	return err
 }

@@ -152,7 +152,7 @@ func (c Config) checkLimits() error {
 	return errors.Join(name,
 		settings.AtLeast("IN_FLIGHT", c.Group.InFlight, 1), settings.AtLeast("WINDOW", c.Group.Window, c.Group.InFlight),
 		settings.AtLeast("MAX_IN_FLIGHT", c.Group.MaxInFlight, 1), settings.AtLeast("MAX_IN_FLIGHT_BYTES", c.Group.MaxBytes, c.MaxCommandBytes),
-		settings.Positive("PATIENCE", c.Group.Patience), settings.Positive("STUCK_AFTER", c.Group.StuckAfter), 
+		settings.Positive("PATIENCE", c.Group.Patience), settings.Positive("STUCK_AFTER", c.Group.StuckAfter),
 		settings.Positive("PRODUCER_CLOCK_MARGIN", c.Group.ClockMargin), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
 		settings.AtLeast("MAX_COMMAND_BYTES", c.MaxCommandBytes, 256))
 }

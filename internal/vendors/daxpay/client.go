@@ -14,6 +14,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -127,7 +128,7 @@ func (c *Client) Ask(ctx context.Context, cmd commands.Command) (commands.Reply,
 		return commands.Reply{}, err
 	}
 	valid := func(data object) bool { return verify(data, account.SignType, account.Secret) }
-	clean := func(text string) string { return wire.Scrub(text, string(account.Secret)) }
+	clean := func(text string) string { return scrub.Text(text, string(account.Secret)) }
 	return a.translate(q, valid, clean, c.full)
 }
 

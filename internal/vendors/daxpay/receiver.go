@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // receiver is one receiver of the answer, under the vendor's names. All are texts (the seed's number for relationName
@@ -81,7 +81,7 @@ func (r receiver) shown(full bool) receiver {
 		r.ReceiverAccount = change(r.ReceiverAccount, maskAccount)
 		r.ReceiverName = change(r.ReceiverName, func(string) string { return "***" })
 	}
-	r.RelationName = change(r.RelationName, func(text string) string { return wire.Scrub(text) })
+	r.RelationName = change(r.RelationName, func(text string) string { return scrub.Text(text) })
 	return r
 }
 

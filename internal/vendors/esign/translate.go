@@ -11,6 +11,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -88,7 +89,7 @@ func decodeAnswer(body []byte, secrets []string) (answer, error) {
 	if !there || err != nil {
 		return answer{}, errors.New("the reply's code is no number")
 	}
-	out := answer{code: code, message: wire.Scrub(fields.word("message"), secrets...)}
+	out := answer{code: code, message: scrub.Text(fields.word("message"), secrets...)}
 	data := strings.TrimSpace(string(fields["data"]))
 	if data == "" || data == "null" {
 		return out, nil
@@ -129,7 +130,7 @@ func refused(res wire.Response, secrets []string) error {
 		}
 	}
 	return &vendors.Error{Code: code, Err: fmt.Errorf("the gateway refused the request with HTTP status %d: %s",
-		res.Status, wire.Scrub(message, secrets...))}
+		res.Status, scrub.Text(message, secrets...))}
 }
 
 // step is what a poll does after the query.
@@ -234,7 +235,7 @@ func (c *Client) present(name, text string, data object) string {
 		}
 	case "message", "auditing":
 		known := append([]string{data.word("subAccount"), data.word("oppAccountNo")}, c.secrets...)
-		return wire.Scrub(text, known...)
+		return scrub.Text(text, known...)
 	}
 	return bound(text)
 }
@@ -251,11 +252,11 @@ func maskNumber(text string) string {
 	return "***" + string(runes[len(runes)-4:])
 }
 
-// bound keeps a text of the vendor as it is but for control characters and what is beyond wire.MaxText runes.
+// bound keeps a text of the vendor as it is but for control characters and what is beyond scrub.MaxText runes.
 func bound(text string) string {
 	runes := []rune(strings.ToValidUTF8(text, "\uFFFD"))
-	if len(runes) > wire.MaxText {
-		runes = append(runes[:wire.MaxText-1:wire.MaxText-1], '…')
+	if len(runes) > scrub.MaxText {
+		runes = append(runes[:scrub.MaxText-1:scrub.MaxText-1], '…')
 	}
 	for i, r := range runes {
 		if unicode.IsControl(r) {
@@ -293,7 +294,7 @@ func (c *Client) confirm(reply commands.Reply, ans answer, flow string) (command
 	}
 	reply.Fields["flowStatus"] = bound(status)
 	if reason := ans.data.word("failReason"); reason != "" {
-		reply.Fields["failReason"] = wire.Scrub(reason, c.secrets...)
+		reply.Fields["failReason"] = scrub.Text(reason, c.secrets...)
 	}
 	return reply, nil
 }

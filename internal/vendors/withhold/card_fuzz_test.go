@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"paydispatch/internal/commands"
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // FuzzDecodeCards: what is taken is whole, and all of it that is personal or a code is known to the scrubber.
@@ -50,7 +50,7 @@ func FuzzTieReply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		reply, err := a.tieReply("unique_code", CodeNoUniqueCode, wire.Scrub)
+		reply, err := a.tieReply("unique_code", CodeNoUniqueCode, scrub.Text)
 		switch {
 		case err != nil:
 			require.Zero(t, reply)

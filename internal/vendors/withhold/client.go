@@ -12,6 +12,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -190,7 +191,7 @@ func (c *Client) scrubber(m merchant, cmd commands.Command) scrubber {
 		if notify := c.notifyURL(cmd.Key); notify != "" {
 			known = append(known, notify, notify[strings.LastIndexByte(notify, '/')+1:])
 		}
-		return wire.Scrub(text, append(known, more...)...)
+		return scrub.Text(text, append(known, more...)...)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // FuzzCipher seals and opens any text in any setting.
@@ -76,9 +76,9 @@ func FuzzAnswer(f *testing.F) {
 		for _, ask := range []bool{false, true} {
 			var reply commands.Reply
 			if ask {
-				reply, err = a.askReply("B-1", missing, wire.Scrub)
+				reply, err = a.askReply("B-1", missing, scrub.Text)
 			} else {
-				reply, err = a.sendReply("B-1", wire.Scrub)
+				reply, err = a.sendReply("B-1", scrub.Text)
 			}
 			if err != nil {
 				require.Equal(t, commands.ClassUnknown, vendors.ClassOf(err))

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
@@ -185,6 +184,9 @@ func (c *Client) translateProcess(ans answer, flow string) (commands.Reply, step
 		Status: commands.StatusPending, Code: strconv.Itoa(ans.code), Fields: map[string]string{},
 		Extra: map[string]json.RawMessage{},
 	}
+	if c.showNumbers {
+		reply.Open = []string{"subAccount", "oppAccountNo"}
+	}
 	for _, name := range responseFields() {
 		text, there, readable := ans.data.text(name)
 		switch {
@@ -226,7 +228,8 @@ func (a answer) about(flow string) error {
 	return nil
 }
 
-// present makes a value fit for results: account numbers masked, free texts scrubbed, nothing endless.
+// present makes a value fit for results as far as only this adapter can: account numbers masked, secrets taken out of free
+// texts. The rest is done for every vendor alike.
 func (c *Client) present(name, text string, data object) string {
 	switch name {
 	case "subAccount", "oppAccountNo":
@@ -237,12 +240,12 @@ func (c *Client) present(name, text string, data object) string {
 		known := append([]string{data.word("subAccount"), data.word("oppAccountNo")}, c.secrets...)
 		return scrub.Text(text, known...)
 	}
-	return bound(text)
+	return text
 }
 
 // maskNumber keeps the last four characters of an account number, none of a short one.
 func maskNumber(text string) string {
-	runes := []rune(bound(text))
+	runes := []rune(scrub.Bound(text))
 	switch {
 	case len(runes) == 0:
 		return ""
@@ -250,20 +253,6 @@ func maskNumber(text string) string {
 		return "***"
 	}
 	return "***" + string(runes[len(runes)-4:])
-}
-
-// bound keeps a text of the vendor as it is but for control characters and what is beyond scrub.MaxText runes.
-func bound(text string) string {
-	runes := []rune(strings.ToValidUTF8(text, "\uFFFD"))
-	if len(runes) > scrub.MaxText {
-		runes = append(runes[:scrub.MaxText-1:scrub.MaxText-1], '…')
-	}
-	for i, r := range runes {
-		if unicode.IsControl(r) {
-			runes[i] = ' '
-		}
-	}
-	return string(runes)
 }
 
 // confirm completes a reply with the outline's word (its flowStatus is INIT, ING, SUCCESS or FAIL). An expired flow
@@ -292,7 +281,7 @@ func (c *Client) confirm(reply commands.Reply, ans answer, flow string) (command
 	if reply.Fields == nil {
 		reply.Fields = map[string]string{}
 	}
-	reply.Fields["flowStatus"] = bound(status)
+	reply.Fields["flowStatus"] = status
 	if reason := ans.data.word("failReason"); reason != "" {
 		reply.Fields["failReason"] = scrub.Text(reason, c.secrets...)
 	}

@@ -128,7 +128,7 @@ func (s *scrubber) field(name, v string) string {
 		return v
 	}
 	if slices.Contains(s.open, name) {
-		return bound(printable(v))
+		return Bound(v)
 	}
 	out := value(v, s.personal())
 	if len(v) > MaxText && len(out) <= MaxText && identifier(out) {
@@ -263,31 +263,34 @@ func isName(name string) bool {
 	return longestRun(name) < minRun
 }
 
-// personal are the values of the command that its results do not repeat: all of its texts but those that it carries.
 func (s *scrubber) personal() []string {
-	if s.read {
-		return s.known
+	if !s.read {
+		s.known, s.read = Personal(s.command), true
 	}
-	s.read = true
-	fields, err := jsonobject.Read(s.command.Body)
+	return s.known
+}
+
+// Personal returns the values of a command that its results do not repeat, the longest first: all of its texts but those
+// that it carries. A body that cannot be read has none.
+func Personal(c commands.Command) []string {
+	fields, err := jsonobject.Read(c.Body)
 	if err != nil {
 		return nil
 	}
+	var known []string
 	for name, raw := range fields {
-		if name == "requestId" || name == "account" || s.command.Carry[name] != "" {
+		if name == "requestId" || name == "account" || c.Carry[name] != "" {
 			continue
 		}
 		for _, text := range texts(raw) {
-			if text != string(s.command.Key) {
-				s.known = append(s.known, text)
+			if text != string(c.Key) {
+				known = append(known, text)
 			}
 		}
 	}
 	// A name that stands inside an address must not keep the address from being found.
-	slices.SortFunc(s.known, func(a, b string) int {
-		return cmp.Or(len(b)-len(a), strings.Compare(a, b))
-	})
-	return s.known
+	slices.SortFunc(known, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	return known
 }
 
 // texts are the strings of a command's field, one level deep.

@@ -14,6 +14,10 @@ const (
 	minDigitsInside = minRun
 )
 
+// Bound returns a vendor's value in at most 250 readable characters. It masks nothing: for values that an adapter judges
+// otherwise, and for those that a setting wants shown.
+func Bound(in string) string { return bound(printable(in)) }
+
 // value makes a vendor's value fit for results. What reads like an identifier, an amount or a time keeps every
 // character, since such values are compared later, unless it is or holds a personal value or number. Anything else is
 // free text.

@@ -187,7 +187,7 @@ func (c *Client) scrubber(m merchant, cmd commands.Command) scrubber {
 		if text == "" {
 			return ""
 		}
-		known := append(personalOf(cmd.Body), m.key)
+		known := append(scrub.Personal(cmd), m.key)
 		if notify := c.notifyURL(cmd.Key); notify != "" {
 			known = append(known, notify, notify[strings.LastIndexByte(notify, '/')+1:])
 		}

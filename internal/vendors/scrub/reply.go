@@ -102,19 +102,33 @@ func (s *scrubber) code(code string) string {
 
 // fields cleans the values, and keeps as many as fit, the smaller ones first.
 func (s *scrubber) fields(in map[string]string) map[string]string {
-	if len(in) == 0 {
-		return in
-	}
-	out := make(map[string]string, len(in))
+	total, same := 0, true
+	out := in
 	for name, v := range in {
-		if isName(name) {
-			out[name] = s.field(name, v)
+		clean := ""
+		if named := isName(name); named {
+			clean = s.field(name, v)
+			total += len(name) + encodedSize(clean)
+			if clean == v {
+				continue
+			}
 		}
+		if same {
+			out, same = maps.Clone(in), false
+		}
+		out[name] = clean
+		if !isName(name) {
+			delete(out, name)
+		}
+	}
+	if len(out) <= maxFields && total <= maxFieldBytes {
+		return out
 	}
 	sizes := make(map[string]int, len(out))
 	for name, v := range out {
 		sizes[name] = len(name) + encodedSize(v)
 	}
+	out = maps.Clone(out)
 	for _, name := range excess(sizes, maxFields, maxFieldBytes) {
 		delete(out, name)
 		s.leftOut = append(s.leftOut, name)
@@ -271,42 +285,69 @@ func (s *scrubber) personal() []string {
 }
 
 // Personal returns the values of a command that its results do not repeat, the longest first: all of its texts but those
-// that it carries. A body that cannot be read has none.
+// that it carries.
 func Personal(c commands.Command) []string {
-	fields, err := jsonobject.Read(c.Body)
-	if err != nil {
-		return nil
-	}
-	var known []string
-	for name, raw := range fields {
-		if name == "requestId" || name == "account" || c.Carry[name] != "" {
-			continue
+	known := make([]string, 0, 8)
+	eachText(c.Body, func(name, text string) {
+		if name != "requestId" && name != "account" && c.Carry[name] == "" && text != string(c.Key) {
+			known = append(known, text)
 		}
-		for _, text := range texts(raw) {
-			if text != string(c.Key) {
-				known = append(known, text)
-			}
-		}
-	}
+	})
 	// A name that stands inside an address must not keep the address from being found.
 	slices.SortFunc(known, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	return known
 }
 
-// texts are the strings of a command's field, one level deep.
-func texts(raw json.RawMessage) []string {
-	if text, ok := jsonobject.Text(raw); ok {
-		return []string{text}
-	}
-	inner, err := jsonobject.Read(raw)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, v := range inner {
-		if text, ok := jsonobject.Text(v); ok {
-			out = append(out, text)
+// eachText visits the strings of a command's body with the names of its own fields, "" for what stands deeper. Each reply
+// needs them, and the body was read whole before, so nothing is built here that is not asked for.
+func eachText(body []byte, visit func(name, text string)) {
+	name, depth := "", 0
+	for i := 0; i < len(body); i++ {
+		switch body[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			end := stringEnd(body, i)
+			token := body[i:end]
+			i = end - 1
+			if isMember(body, end) {
+				if name = ""; depth == 1 {
+					name = string(token[1 : len(token)-1])
+				}
+			} else if text, ok := textOf(token); ok {
+				visit(name, text)
+			}
 		}
 	}
-	return out
+}
+
+// textOf returns what a string of a command says.
+func textOf(token []byte) (string, bool) {
+	if len(token) >= 2 && bytes.IndexByte(token, '\\') < 0 {
+		return string(token[1 : len(token)-1]), true
+	}
+	return jsonobject.Text(token)
+}
+
+// stringEnd returns the index behind the string that begins at i.
+func stringEnd(body []byte, i int) int {
+	for i++; i < len(body); i++ {
+		switch body[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(body)
+}
+
+// isMember reports whether a colon follows.
+func isMember(body []byte, i int) bool {
+	for i < len(body) && (body[i] == ' ' || body[i] == '\t' || body[i] == '\r' || body[i] == '\n') {
+		i++
+	}
+	return i < len(body) && body[i] == ':'
 }

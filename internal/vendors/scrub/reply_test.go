@@ -205,6 +205,7 @@ func FuzzReply(f *testing.F) {
 	f.Add("pay_order_no", "P20240101000001234567", "余额不足", `{"a":[{"b":"6222021234567890128"}]}`, "张三")
 	f.Add("x\n", "4111 1111 1111 1111 ,4111111111111111", "\x1b[31m\u202e", `"\ud800"`, "**")
 	f.Add("a", strings.Repeat("1-", 200), strings.Repeat("长", 300), `[1e5,null,true]`, "1-1-")
+	f.Add("a", strings.Repeat("1-", 100)+" "+strings.Repeat("-1", 100), "", "[]", "1-1-")
 	f.Add("b", "A 1", "a*1", "{", "*")
 	f.Fuzz(func(t *testing.T, name, value, message, extra, person string) {
 		body, err := json.Marshal(map[string]string{"name": person})

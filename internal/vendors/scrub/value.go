@@ -2,7 +2,8 @@ package scrub
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -100,13 +101,14 @@ func bound(in string) string {
 	return shorten([]rune(in))
 }
 
-// cut bounds an identifier. A digest of the whole stands at the end, so that two long ones that begin alike still differ.
+// cut bounds an identifier. A digest of the whole stands at the end, so that two long ones that begin alike still differ;
+// it has digits only, so that what it stands in reads as it did.
 func cut(in string) string {
 	if len(in) <= MaxText {
 		return in
 	}
 	sum := sha256.Sum256([]byte(in))
-	digest := "~" + hex.EncodeToString(sum[:16])
+	digest := fmt.Sprintf("~%020d%020d", binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:16]))
 	return in[:MaxText-len(digest)] + digest
 }
 

@@ -172,9 +172,6 @@ func (c *Client) Do(ctx context.Context, req *http.Request, kind Kind) (Response
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	if last, _ := ctx.Deadline(); ctx.Err() == nil && passed(last) {
-		return Response{}, &vendors.Error{Class: commands.ClassRetryable, Code: CodeDeadlinePassed, Err: errLate}
-	}
 	seen := new(sighting)
 	req = req.WithContext(seen.trace(ctx))
 	if kind == Send {

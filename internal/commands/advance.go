@@ -381,7 +381,7 @@ func (m *move) see(r Reply) {
 			delete(seen, name)
 		}
 	}
-	m.state.Seen = seen
+	m.state.Seen = remembered(seen, m.policy.Spec)
 }
 
 func (m *move) send() (Action, error) {

@@ -21,6 +21,7 @@ import (
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // ErrNoVendor is returned when a decision needs the vendor and the driver has none (callback-ingest).
@@ -151,6 +152,9 @@ func Key(spec commands.Spec, k commands.OperationKey) string {
 // An error is our own fault (store, publisher, a broken contract) or a *commands.Refusal of the entry; what was done
 // before it is in job.Memory.
 func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
+	if called, ok := job.Entry.(commands.CalledBack); ok {
+		job.Entry = commands.CalledBack{Reply: scrub.Reply(called.Reply, job.Command)}
+	}
 	r := run{Driver: d, job: job, record: &job.Record, state: &job.State, fact: job.Entry, began: job.State.Fingerprint}
 	for {
 		next, act, err := commands.Advance(*r.state, r.fact, d.Policy, d.Now())
@@ -429,7 +433,8 @@ func (r *run) ask(ctx context.Context) error {
 }
 
 // call makes one vendor call, which ends at last, where it is set, and in any case after the timeout. It goes to the
-// account that the operation began with, whatever the default has become since.
+// account that the operation began with, whatever the default has become since. Whatever comes back is scrubbed here,
+// where no adapter can go past it. A panic of the adapter goes on, and leaves no span behind.
 func (r *run) call(
 	ctx context.Context, what string, last time.Time, f func(context.Context, commands.Command) (commands.Reply, error),
 ) (commands.Reply, error) {
@@ -444,24 +449,28 @@ func (r *run) call(
 	if r.Tracer != nil {
 		ctx, span = r.Tracer.Call(ctx, r.Policy.Spec.Topic, what, r.state.Sends)
 	}
+	outcome, failed := "panic", true
+	defer func() {
+		if span != nil {
+			span.End(outcome, failed)
+		}
+		if r.Observe.Called != nil {
+			r.Observe.Called(what, outcome, time.Since(began))
+		}
+	}()
 	command := r.job.Command
 	if r.state.Account != "" {
 		command.Account = r.state.Account
 	}
 	reply, err := f(ctx, command)
-	outcome := reply.Status.String()
-	if err != nil {
+	reply, err = scrub.Reply(reply, command), scrub.Error(err, command)
+	outcome, failed = reply.Status.String(), err != nil
+	if failed {
 		outcome = vendors.CodeOf(err)
 		r.Logger.Warn("vendor call failed", "topic", r.Policy.Spec.Topic, "call", what, "key", r.state.Key, "attempt", r.state.Sends,
 			"class", vendors.ClassOf(err).String(), "err", err)
 	} else if r.contradicted(what, r.state, reply) {
 		outcome = commands.ReasonMismatch
-	}
-	if span != nil {
-		span.End(outcome, err != nil)
-	}
-	if r.Observe.Called != nil {
-		r.Observe.Called(what, outcome, time.Since(began))
 	}
 	return reply, err
 }
@@ -516,14 +525,14 @@ func (r *run) park(ctx context.Context, next *commands.State, act commands.Actio
 		_, err := r.store(ctx, next)
 		return true, err
 	}
-	m, err := Parked(r.job.Message, next, r.Policy.Tiers, act)
-	if err != nil {
-		return false, err
-	}
 	unparked := *next // what is known if the copy is not there
 	unparked.Parks, unparked.Tries = r.state.Parks, r.state.Tries
 	r.known = &unparked
-	if err := r.Publisher.Publish(ctx, m); err != nil {
+	err := r.publishCopy(ctx, next, act)
+	if errors.Is(err, stream.ErrTooLarge) {
+		return r.giveUp(ctx, err)
+	}
+	if err != nil {
 		return false, fmt.Errorf("park %s: %w", next.Key, err)
 	}
 	if r.Observe.Parked != nil {
@@ -539,9 +548,8 @@ func (r *run) park(ctx context.Context, next *commands.State, act commands.Actio
 }
 
 func (r *run) publish(ctx context.Context, result *commands.Result, then commands.Event) error {
-	event := r.trace().onto(Event(*result, r.Policy.Spec.ResultTopic, ""))
-	if err := r.Publisher.Publish(ctx, event); err != nil {
-		return fmt.Errorf("publish %s of %s: %w", result.Type, result.Subject, err)
+	if err := r.Tell(ctx, *result, r.trace(), nil); err != nil {
+		return err
 	}
 	if r.Observe.Published != nil {
 		r.Observe.Published(result.Kind())

@@ -12,6 +12,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -191,11 +192,11 @@ func (c *Client) scrubber(m merchant, cmd commands.Command) scrubber {
 		if text == "" {
 			return ""
 		}
-		known := append(personalOf(cmd.Body), m.key)
+		known := append(scrub.Personal(cmd), m.key)
 		if notify := c.notifyURL(cmd.Key); notify != "" {
 			known = append(known, notify, notify[strings.LastIndexByte(notify, '/')+1:])
 		}
-		return wire.Scrub(text, append(known, more...)...)
+		return scrub.Text(text, append(known, more...)...)
 	}
 }
 

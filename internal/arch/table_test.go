@@ -85,6 +85,7 @@ var table = withVendors(map[string]rule{
 	// The ports: contracts, and what does not depend on an implementation.
 	"internal/idempotency":       {may: []string{"internal/commands"}},
 	"internal/idempotency/epoch": {may: []string{"internal/idempotency"}},
+	"internal/idempotency/clock": {may: []string{"internal/idempotency"}},
 	"internal/stream":            {libs: []string{semaphore, errgroup, prometheus}},
 	"internal/vendors":           {may: []string{"internal/commands"}},
 
@@ -96,9 +97,9 @@ var table = withVendors(map[string]rule{
 	},
 
 	// The adapters and their twins.
-	"internal/idempotency/memstore": {may: []string{"internal/idempotency", "internal/idempotency/epoch"}},
+	"internal/idempotency/memstore": {may: []string{"internal/idempotency", "internal/idempotency/clock", "internal/idempotency/epoch"}},
 	"internal/idempotency/redisstore": {
-		may:      []string{"internal/idempotency", "internal/idempotency/epoch"},
+		may:      []string{"internal/idempotency", "internal/idempotency/clock", "internal/idempotency/epoch"},
 		libs:     []string{redisLib, prometheus},
 		testLibs: []string{miniredis},
 	},

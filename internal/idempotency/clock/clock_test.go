@@ -19,7 +19,9 @@ const (
 var began = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
 // at is both own clocks so long after the beginning.
-func at(wall, mono time.Duration) clock.Reading { return clock.Reading{Wall: began.Add(wall), Mono: mono} }
+func at(wall, mono time.Duration) clock.Reading {
+	return clock.Reading{Wall: began.Add(wall), Mono: mono}
+}
 
 // measured is a measurement that began with both own clocks at own, took trip, and found the server's clock so far ahead.
 func measured(own, trip, ahead time.Duration) clock.Measurement {
@@ -93,14 +95,14 @@ func TestJump(t *testing.T) {
 		moved              time.Duration
 		jumped             bool
 	}{
-		"all go alike":                              {time.Hour, time.Hour, time.Hour, 0, false},
-		"forward":                                   {2 * time.Second, 2 * time.Second, 2*time.Second + most + ms, most + ms, true},
-		"back":                                      {2 * time.Second, 2 * time.Second, 2*time.Second - most - ms, -most - ms, true},
-		"by no more than allowed":                   {0, 0, most, most, false},
-		"own clock was set":                         {time.Hour, 0, 0, 0, false},
-		"own clock was set back":                    {-time.Hour, 0, 0, 0, false},
-		"suspended, mono stood":                     {time.Hour, 0, time.Hour, 0, false},
-		"suspended while the server jumped":         {time.Hour, 0, 2 * time.Hour, time.Hour, true},
+		"all go alike":                      {time.Hour, time.Hour, time.Hour, 0, false},
+		"forward":                           {2 * time.Second, 2 * time.Second, 2*time.Second + most + ms, most + ms, true},
+		"back":                              {2 * time.Second, 2 * time.Second, 2*time.Second - most - ms, -most - ms, true},
+		"by no more than allowed":           {0, 0, most, most, false},
+		"own clock was set":                 {time.Hour, 0, 0, 0, false},
+		"own clock was set back":            {-time.Hour, 0, 0, 0, false},
+		"suspended, mono stood":             {time.Hour, 0, time.Hour, 0, false},
+		"suspended while the server jumped": {time.Hour, 0, 2 * time.Hour, time.Hour, true},
 		"own clock was set while the server jumped": {time.Hour, 0, -2 * time.Minute, -2 * time.Minute, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -85,6 +85,7 @@ var table = withVendors(map[string]rule{
 	// The ports: contracts, and what does not depend on an implementation.
 	"internal/idempotency":       {may: []string{"internal/commands"}},
 	"internal/idempotency/epoch": {may: []string{"internal/idempotency"}},
+	"internal/idempotency/clock": {may: []string{"internal/idempotency"}},
 	"internal/stream":            {libs: []string{semaphore, errgroup, prometheus}},
 	"internal/vendors":           {may: []string{"internal/commands"}},
 
@@ -96,9 +97,9 @@ var table = withVendors(map[string]rule{
 	},
 
 	// The adapters and their twins.
-	"internal/idempotency/memstore": {may: []string{"internal/idempotency", "internal/idempotency/epoch"}},
+	"internal/idempotency/memstore": {may: []string{"internal/idempotency", "internal/idempotency/clock", "internal/idempotency/epoch"}},
 	"internal/idempotency/redisstore": {
-		may:      []string{"internal/idempotency", "internal/idempotency/epoch"},
+		may:      []string{"internal/idempotency", "internal/idempotency/clock", "internal/idempotency/epoch"},
 		libs:     []string{redisLib, prometheus},
 		testLibs: []string{miniredis},
 	},
@@ -210,7 +211,7 @@ var table = withVendors(map[string]rule{
 		libs: []string{testify, rate, errgroup},
 	},
 	"test/mutants": {},
-	"test/docs": {may: []string{"bench/report", "cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
+	"test/docs":    {may: []string{"bench/report", "cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
 	"test/integration/...": {
 		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
 		libs: []string{testify, franz, miniredis, errgroup, kafkaGo, redisLib, yaml}, // the last three: to empty real parts, and to read manifests

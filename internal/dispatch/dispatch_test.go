@@ -228,6 +228,11 @@ func (h *house) state(biz string) commands.State {
 	return state
 }
 
+// drop loses one record behind everybody's back, as a store that went back in time does.
+func (h *house) drop(key string) {
+	h.server.Lose(func(k string) bool { return k == key })
+}
+
 func inBubble(t *testing.T, f func(h *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(newHouse(t)) })

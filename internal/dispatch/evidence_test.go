@@ -149,7 +149,7 @@ func TestWhatWasDoneIsRememberedThroughRetries(t *testing.T) {
 	}
 	for name, back := range map[string]func(*house){
 		"the store is as it was":    func(*house) {},
-		"the store went back":       func(h *house) { h.server.Drop(key) },
+		"the store went back":       func(h *house) { h.drop(key) },
 		"the store lost its memory": func(h *house) { h.server.Forget() },
 	} {
 		for _, answered := range []answer{says(commands.StatusSucceeded), says(commands.StatusFailed)} {
@@ -330,7 +330,7 @@ func TestAParkedCopyThatKnowsMoreThanTheRecord(t *testing.T) {
 			h.handle(h.due())
 		}
 		h.store.swapped = nil
-		h.server.Drop(key)
+		h.drop(key)
 		if to > 0 {
 			_, err := h.store.Store.Swap(context.Background(), h.store.Expect(key), written[to-1])
 			require.NoError(t, err)
@@ -479,7 +479,7 @@ func TestAConflictWithAnOlderRecordForgetsNothing(t *testing.T) {
 		h.store.swapped = func(name string, _ []byte, do func() (idempotency.Record, error)) (idempotency.Record, error) {
 			if name == key && !back { // to the intent to send
 				back = true
-				h.server.Drop(key)
+				h.drop(key)
 				_, err := h.store.Store.Swap(context.Background(), h.store.Expect(key), intent)
 				require.NoError(t, err)
 			}
@@ -533,7 +533,7 @@ func TestAClaimComparesTheContent(t *testing.T) {
 	inBubble(t, func(h *house) {
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(order("R1", "B1", "1.00"))
-		h.server.Drop(operation.Key(spec, "B1"))
+		h.drop(operation.Key(spec, "B1"))
 		h.handle(order("R1", "B1", "2.00"))
 		require.Equal(t, []string{"succeeded", "rejected"}, h.log.kinds())
 		require.Equal(t, 1, h.vendor.sent)

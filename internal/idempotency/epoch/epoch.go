@@ -73,6 +73,16 @@ func Create(id string, fresh bool, now time.Time) Epoch {
 	return Epoch{ID: id, Lost: now.UnixMilli()}
 }
 
+// Mark returns what must replace the epoch found at a bucket, zero for none, whose records may be gone although their
+// epoch may stand: the clock of the server moved, or it dropped records. newID is called only when an epoch must be
+// created. A mark that is not older already says so and stays.
+func Mark(found Epoch, newID func() string, now time.Time) Epoch {
+	if found.IsZero() {
+		return Create(newID(), false, now)
+	}
+	return markLost(found, found, now)
+}
+
 // Judge decides whether a client that remembers known may take found as the bucket's epoch. If not, it returns the
 // epoch that must replace found by compare-and-set, after which the client judges what stands then.
 //

@@ -10,86 +10,26 @@ package memstore
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
-	"strconv"
-	"sync"
 	"time"
 
 	"paydispatch/internal/idempotency"
+	"paydispatch/internal/idempotency/clock"
 	"paydispatch/internal/idempotency/epoch"
 )
 
-const defaultBuckets = 256
-
-// Server is the data that all views share. Create it with [NewServer].
-type Server struct {
-	mu      sync.Mutex
-	epochs  []epoch.Epoch
-	records map[string]entry
-	created uint64
-}
-
-type entry struct {
-	version uint64
-	value   []byte
-	// expires is zero for a record without a lifetime.
-	expires time.Time
-}
-
-// NewServer returns an empty server of so many buckets; 0 or less means 256.
-func NewServer(buckets int) *Server {
-	if buckets <= 0 {
-		buckets = defaultBuckets
-	}
-	return &Server{epochs: make([]epoch.Epoch, buckets), records: map[string]entry{}}
-}
-
-// Forget loses everything, records and epochs, as FLUSHALL does.
-func (s *Server) Forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.epochs)
-	clear(s.records)
-}
-
-// Drop loses one record; its bucket's epoch stays, as in a store that went back in time.
-func (s *Server) Drop(key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.records, key)
-}
-
-// Len returns how many records stand, the expired ones that nobody met since included.
-func (s *Server) Len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.records)
-}
-
-// newID needs s.mu. Ids are counted, not rolled, so that a simulation can be repeated.
-func (s *Server) newID() string {
-	s.created++
-	return strconv.FormatUint(s.created, 10)
-}
-
-// at needs s.mu.
-func (s *Server) at(key string, now time.Time) entry {
-	found := s.records[key]
-	if !found.expires.IsZero() && !now.Before(found.expires) {
-		delete(s.records, key)
-		return entry{}
-	}
-	return found
-}
+// jumpOf is by how much the server's clock must move against a view's to count as a jump; as in redisstore.
+const jumpOf = time.Minute
 
 // Config is one process' view of a [Server].
 type Config struct {
-	// Lifetime of a record after its last write; 0 means for ever.
+	// Lifetime of a record after its last write, and of an epoch; 0 means for ever.
 	Lifetime time.Duration
 	// AskWindow is how long a bucket's loss of memory is told; 0 means Lifetime, after which no lost record would
 	// stand any more.
 	AskWindow time.Duration
-	// Now is the clock; nil means time.Now.
+	// Tolerance is how far the view's clock and the server's may be apart, see [Store.Fit]; 0 turns that off.
+	Tolerance time.Duration
+	// Now is the view's clock; nil means time.Now.
 	Now func() time.Time
 }
 
@@ -99,6 +39,11 @@ type Store struct {
 	config Config
 	// known holds by bucket what this view remembers; guarded by server.mu.
 	known []epoch.Epoch
+	read  func() clock.Reading
+	// last is the last reading of the server's clock, short whether a write was not acknowledged and no probe was since;
+	// guarded by server.mu.
+	last  clock.Measurement
+	short bool
 }
 
 var _ idempotency.Store = (*Store)(nil)
@@ -111,11 +56,14 @@ func New(server *Server, config Config) *Store {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &Store{server: server, config: config, known: make([]epoch.Epoch, len(server.epochs))}
+	return &Store{
+		server: server, config: config, known: make([]epoch.Epoch, len(server.epochs)), read: clock.From(config.Now),
+	}
 }
 
 // Prepare learns every bucket's epoch and creates those that are missing: as fresh, or as lost now if commands may have
-// been seen before. It must be called before the first send.
+// been seen before. Then it looks at the server for the first time, as [Store.Look] does. It must be called before the
+// first send.
 func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 	if err := available(ctx); err != nil {
 		return err
@@ -124,11 +72,14 @@ func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 	defer s.server.mu.Unlock()
 	now := s.config.Now()
 	for bucket := range s.known {
-		if s.server.epochs[bucket].IsZero() {
-			s.server.epochs[bucket] = epoch.Create(s.server.newID(), !seenBefore, now)
+		if s.server.epoch(bucket).IsZero() {
+			// One that is remembered was there: not even for a moment may others take the new one for fresh.
+			fresh := !seenBefore && s.known[bucket].IsZero()
+			s.server.setEpoch(bucket, epoch.Create(s.server.newID(), fresh, now), s.config.Lifetime)
 		}
 		s.believe(bucket, now)
 	}
+	s.measure(now)
 	return nil
 }
 
@@ -147,7 +98,7 @@ func (s *Store) Load(ctx context.Context, key string) (idempotency.Record, error
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	now := s.config.Now()
-	return s.record(key, s.server.at(key, now), s.believe(s.bucket(key), now), now), nil
+	return s.record(key, s.server.at(key), s.believe(s.bucket(key), now), now), nil
 }
 
 // Swap implements [idempotency.Store]. Its errors are a *Conflict, or [idempotency.ErrUnavailable] when ctx is over.
@@ -158,16 +109,18 @@ func (s *Store) Swap(ctx context.Context, was idempotency.Record, value []byte) 
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	now := s.config.Now()
-	current := s.server.at(was.Key, now)
+	current := s.server.at(was.Key)
 	standing := s.record(was.Key, current, s.believe(s.bucket(was.Key), now), now)
 	if !sameMemory(was, standing) || standing.Version != was.Version {
 		return idempotency.Record{}, &idempotency.Conflict{Standing: standing}
 	}
-	next := entry{version: was.Version + 1, value: copied(value)}
-	if s.config.Lifetime > 0 {
-		next.expires = now.Add(s.config.Lifetime)
-	}
+	next := entry{version: was.Version + 1, value: copied(value), expires: s.server.expiry(s.config.Lifetime)}
 	s.server.records[was.Key] = next
+	s.server.renew(s.bucket(was.Key), s.config.Lifetime)
+	if s.server.alone {
+		s.short = true
+		return idempotency.Record{}, fmt.Errorf("%w: too few replicas have the write", idempotency.ErrUnavailable)
+	}
 	standing.Version, standing.Value = next.version, copied(value)
 	return standing, nil
 }
@@ -184,13 +137,13 @@ func sameMemory(was, standing idempotency.Record) bool {
 // believe brings the memory of this view in line with the bucket's epoch, and returns it. It needs server.mu.
 func (s *Store) believe(bucket int, now time.Time) epoch.Epoch {
 	for {
-		found := s.server.epochs[bucket]
+		found := s.server.epoch(bucket)
 		replace, accept := epoch.Judge(s.known[bucket], found, s.server.newID, now, s.config.AskWindow)
 		if accept {
 			s.known[bucket] = found
 			return found
 		}
-		s.server.epochs[bucket] = replace
+		s.server.setEpoch(bucket, replace, s.config.Lifetime)
 	}
 }
 
@@ -202,11 +155,7 @@ func (s *Store) record(key string, e entry, in epoch.Epoch, now time.Time) idemp
 	return r
 }
 
-func (s *Store) bucket(key string) int {
-	hash := fnv.New64a()
-	_, _ = hash.Write([]byte(key)) // never fails
-	return int(hash.Sum64() % uint64(len(s.known)))
-}
+func (s *Store) bucket(key string) int { return s.server.bucket(key) }
 
 // copied never returns nil: an empty value is not an absent one.
 func copied(value []byte) []byte {

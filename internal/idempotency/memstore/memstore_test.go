@@ -35,7 +35,8 @@ func TestSuite(t *testing.T) {
 	storetest.Run(t, func(testing.TB) storetest.Harness {
 		time := &clock{now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)}
 		server := memstore.NewServer(16)
-		config := memstore.Config{Lifetime: 24 * 3600e9, AskWindow: 3600e9, Now: time.Now}
+		server.SetClock(time.Now)
+		config := memstore.Config{Lifetime: 24 * 3600e9, AskWindow: 3600e9, Tolerance: 5e9, Now: time.Now}
 		return storetest.Harness{
 			Open:      func(testing.TB) storetest.Client { return memstore.New(server, config) },
 			Forget:    func(testing.TB) { server.Forget() },
@@ -43,7 +44,9 @@ func TestSuite(t *testing.T) {
 			Now:       time.Now,
 			AskWindow: config.AskWindow,
 			Expire:    time.Advance,
+			Jump:      server.Jump,
 			Lifetime:  config.Lifetime,
+			Tolerance: config.Tolerance,
 		}
 	})
 }

@@ -47,11 +47,19 @@ func checkServer(ctx context.Context, server redis.Cmdable) error {
 	if err != nil {
 		return unavailable("reading the server's settings", err)
 	}
-	limit, policy := field(info, "maxmemory"), field(info, "maxmemory_policy")
-	if limit == "" || limit == "0" || policy == "" || policy == "noeviction" {
-		return nil
+	if policy := evicts(info); policy != "" {
+		return fmt.Errorf("maxmemory-policy is %q: %w", policy, errEviction)
 	}
-	return fmt.Errorf("maxmemory-policy is %q: %w", policy, errEviction)
+	return nil
+}
+
+// evicts returns the policy by which a server may evict, by its INFO; "" if it may not.
+func evicts(info string) string {
+	limit, policy := field(info, "maxmemory"), field(info, "maxmemory_policy")
+	if limit == "" || limit == "0" || policy == "noeviction" {
+		return ""
+	}
+	return policy
 }
 
 // field returns a field of an INFO reply, "" if it is not told.

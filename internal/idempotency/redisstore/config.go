@@ -18,6 +18,7 @@ const (
 	defaultBuckets = 256
 	maxBuckets     = 16384 // Redis Cluster's slots; more buckets could not be spread any further
 	defaultTimeout = time.Second
+	defaultEvery   = 2 * time.Second
 )
 
 // Config of a store.
@@ -37,7 +38,7 @@ type Config struct {
 	// Buckets is how many epochs there are; 0 means 256. It can not be changed over existing records: [Store.Prepare]
 	// then fails.
 	Buckets int
-	// Lifetime of a record after its last write. It must outlive the log's retention of commands and the time in which
+	// Lifetime of a record after its last write, and of an epoch. It must outlive the log's retention of commands and the time in which
 	// a vendor may still change its mind.
 	Lifetime time.Duration
 	// AskWindow is how long a bucket's loss of memory is told; 0 means Lifetime, after which no lost record would
@@ -50,8 +51,17 @@ type Config struct {
 	WaitTimeout time.Duration
 	// Timeout bounds a round trip, from the dial to the last reply; 0 means 1 s.
 	Timeout time.Duration
+	// Tolerance is how far own clock and the servers' may be apart, see [Store.Fit]; 0 turns that off.
+	Tolerance time.Duration
+	// Every is the time between two looks at the servers while [Store.Watch] runs; 0 means 2 s.
+	Every time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Logger is told why records may be gone; nil means that nothing is logged.
+	Logger *slog.Logger
+	// OnLook is told once before each look of [Store.Watch] what [Store.Fit] says, and by how much own clock was ahead of
+	// the servers' when it was last read. It must not block.
+	OnLook func(unfit error, skew time.Duration)
 	// OnForgot is told of each bucket that this process finds to have lost its memory: an alarm. A loss that another
 	// process found, before this one knew the bucket, is not told again. nil tells nobody; it must not block.
 	OnForgot func()
@@ -78,8 +88,17 @@ func (c Config) withDefaults() Config {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
+	if c.Every == 0 {
+		c.Every = defaultEvery
+	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnLook == nil {
+		c.OnLook = func(error, time.Duration) {}
 	}
 	if c.OnForgot == nil {
 		c.OnForgot = func() {}
@@ -104,6 +123,8 @@ func (c Config) validate() error {
 	refuse(c.Replicas < 0, "the replicas must not be negative")
 	refuse(c.Replicas > 0 && c.WaitTimeout < time.Millisecond, "waiting for replicas needs a timeout")
 	refuse(c.Timeout < 0, "the timeout must not be negative")
+	refuse(c.Tolerance < 0, "the tolerance between the clocks must not be negative")
+	refuse(c.Every < 0, "the time between two looks must not be negative")
 	return errors.Join(problems...)
 }
 

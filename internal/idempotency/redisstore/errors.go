@@ -24,7 +24,7 @@ func unavailable(doing string, err error) error {
 var refusals = map[string]string{
 	"NOAUTH":      "the server wants a password",
 	"WRONGPASS":   "user name or password is wrong",
-	"NOPERM":      "the user may not run this command: it needs MGET, EVALSHA, EVAL, GET, SET, INFO, PING and WAIT",
+	"NOPERM":      "the user may not run this command: it needs MGET, EVALSHA, EVAL, GET, SET, PTTL, PEXPIRE, TIME, INFO, PING and WAIT",
 	"OOM":         "the server's memory is full: raise maxmemory",
 	"READONLY":    "this server is a replica",
 	"LOADING":     "the server is still loading its data",
@@ -61,7 +61,7 @@ func reason(err error) string {
 func harmless(err error) bool {
 	for _, known := range []error{
 		context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, redis.ErrClosed, redis.ErrPoolTimeout,
-		redis.ErrPoolExhausted, errClosed, errReply, errMalformed, errUnsettled, errReplicas, errBuckets,
+		redis.ErrPoolExhausted, errClosed, errReply, errMalformed, errUnsettled, errReplicas, errBuckets, errSlow,
 	} {
 		if errors.Is(err, known) {
 			return true
@@ -98,5 +98,6 @@ var (
 	errMalformed = errors.New("the record was not written by this program: is the prefix shared with another?")
 	errUnsettled = errors.New("the bucket's epoch keeps changing: are several systems at work with one prefix?")
 	errReplicas  = errors.New("too few replicas have the write")
+	errSlow      = errors.New("the servers answer too slowly to compare clocks with them")
 	errBuckets   = errors.New("the records were laid out for another number of buckets: set the old one, or another prefix")
 )

@@ -2,14 +2,19 @@
 //
 // Records live in hash-tagged buckets, so that all keys of a script share a cluster slot:
 //
-//	<prefix>:{<bucket>}:e        -> <id>|<lost>                the bucket's epoch; never expires
+//	<prefix>:{<bucket>}:e        -> <id>|<lost>                the bucket's epoch; expires like a record
 //	<prefix>:{<bucket>}:k:<key>  -> <version>|<token>|<value>  a record; expires Lifetime after its last write
+//	<prefix>:{<bucket>}:w        -> <run id>|<evicted>         what was last seen of the server; one a server
+//
+// An epoch is renewed by the writes into its bucket and by [Store.Watch], so it ends only with the last process, or by
+// what ends records before their time as well: then it is missing, and that is a loss.
 //
 // It refuses to repeat a write whose fate is unknown, to evict (see [Store.Check]), to delete, and to show a value in
 // an error. Concurrent calls share pipelines. What it can not see is a failover to a replica that had not received the
 // latest writes: set Replicas where that matters.
 //
-// Its callers must call Check and Prepare before their first send, and give all processes the same prefix and buckets.
+// Its callers must call Check and Prepare before their first send, keep Watch running, ask Fit before each send, and
+// give all processes the same prefix and buckets.
 package redisstore
 
 import (
@@ -38,6 +43,7 @@ type Store struct {
 	// known holds by bucket what this process remembers; nil until it met the bucket.
 	known                  []atomic.Pointer[epoch.Epoch]
 	swapRecord, swapEpochs script
+	health                 health
 }
 
 var _ idempotency.Store = (*Store)(nil)
@@ -50,6 +56,7 @@ func New(config Config) (*Store, error) {
 	}
 	return &Store{
 		config:     config,
+		health:     newHealth(config),
 		nodes:      newNodes(config),
 		self:       strings.ToLower(rand.Text()[:13]), // 65 bits
 		known:      make([]atomic.Pointer[epoch.Epoch], config.Buckets),
@@ -92,7 +99,8 @@ func (s *Store) Swap(ctx context.Context, was idempotency.Record, value []byte) 
 }
 
 // Prepare learns every bucket's epoch and creates those that are missing: as fresh, or as lost now if commands may have
-// been seen before. It must be called before the first send. Its only error is [idempotency.ErrUnavailable].
+// been seen before. Then it looks at the servers for the first time, as [Store.Look] does, so that losses which no
+// epoch tells are marked before anything is handled. It must be called before the first send. Its only error is [idempotency.ErrUnavailable].
 func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 	calls := make([]*pending, s.config.Buckets)
 	for bucket := range calls {
@@ -113,7 +121,7 @@ func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 			return unavailable("learning the epochs", err)
 		}
 	}
-	return nil
+	return s.measure(ctx)
 }
 
 // standing is a record with the token of the write that left it.
@@ -212,6 +220,7 @@ func (s *Store) write(ctx context.Context, was idempotency.Record, next stored) 
 		return standing{}, err
 	}
 	if stands.token == next.token && reply.acked < int64(s.config.Replicas) {
+		s.health.short.Store(true)
 		return standing{}, errReplicas
 	}
 	return stands, nil
@@ -236,7 +245,11 @@ func (s *Store) stands(ctx context.Context, key string, reply any) (standing, er
 // believe brings what this process remembers in line with the epoch found at a bucket, "" for none, and returns the one
 // that stands then.
 func (s *Store) believe(ctx context.Context, bucket int, found string) (epoch.Epoch, error) {
-	var marked epoch.Epoch // by this call
+	return s.follow(ctx, bucket, found, epoch.Epoch{})
+}
+
+// follow is believe for a caller that has just written marked, zero for none.
+func (s *Store) follow(ctx context.Context, bucket int, found string, marked epoch.Epoch) (epoch.Epoch, error) {
 	for range maxTurns {
 		stands, err := s.parse(found)
 		if err != nil {
@@ -294,7 +307,10 @@ func (s *Store) parse(found string) (epoch.Epoch, error) {
 }
 
 func (s *Store) replaceEpoch(bucket int, found string, by epoch.Epoch) call {
-	return call{script: &s.swapEpochs, keys: []string{s.epochKey(bucket)}, args: []any{found, by.String()}}
+	return call{
+		script: &s.swapEpochs, keys: []string{s.epochKey(bucket)},
+		args: []any{found, by.String(), s.config.Lifetime.Milliseconds()},
+	}
 }
 
 func (s *Store) do(ctx context.Context, c call) (answer, error) {

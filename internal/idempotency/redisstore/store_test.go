@@ -34,7 +34,7 @@ func TestLayout(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, r.Epoch, stands)
 	require.Regexp(t, `^256\.[a-z0-9]+\.[a-z0-9]+\|0$`, stands)
-	require.Zero(t, server.TTL(epochKey), "epochs never expire")
+	require.Equal(t, time.Hour, server.TTL(epochKey), "an epoch lives like a record")
 	record, err := server.Get(recordKey)
 	require.NoError(t, err)
 	require.Regexp(t, `^1\|[a-z0-9]+\.[a-z0-9]+\|state$`, record)
@@ -44,6 +44,25 @@ func TestLayout(t *testing.T) {
 	_, err = s.Swap(t.Context(), r, []byte("state 2"))
 	require.NoError(t, err)
 	require.Equal(t, time.Hour, server.TTL(recordKey))
+	require.Equal(t, 59*time.Minute, server.TTL(epochKey), "not worth a write yet")
+	server.FastForward(3 * time.Minute)
+	_, err = s.Swap(t.Context(), s.Expect("o:20260301-1"), nil)
+	require.Error(t, err, "a conflict renews nothing")
+	require.Equal(t, 56*time.Minute, server.TTL(epochKey))
+	r, err = s.Load(t.Context(), r.Key)
+	require.NoError(t, err)
+	_, err = s.Swap(t.Context(), r, nil)
+	require.NoError(t, err)
+	require.Equal(t, time.Hour, server.TTL(epochKey))
+
+	// Epochs written by versions before this one have no end.
+	require.NoError(t, server.Set(epochKey, stands))
+	require.Zero(t, server.TTL(epochKey))
+	r, err = s.Load(t.Context(), r.Key)
+	require.NoError(t, err)
+	_, err = s.Swap(t.Context(), r, nil)
+	require.NoError(t, err)
+	require.Equal(t, time.Hour, server.TTL(epochKey))
 }
 
 // TestCallsShareRoundTrips: whoever comes while a pipeline is under way shares the next one, which sets out at once, up to

@@ -19,21 +19,21 @@ import (
 // realServers are the addresses, separated by commas, of a real Redis to test against too: one server, or a cluster.
 const realServers = "REDIS_ADDR"
 
-// clock is moved by the suite only.
-type clock struct {
+// handClock is moved by the suite only.
+type handClock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)} }
+func newClock() *handClock { return &handClock{now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)} }
 
-func (c *clock) Now() time.Time {
+func (c *handClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-func (c *clock) Advance(d time.Duration) {
+func (c *handClock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
@@ -62,11 +62,22 @@ func TestSuite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t testing.TB) storetest.Harness {
 		server := miniredis.RunT(t)
-		h := harness(testConfig(server.Addr()), newClock())
+		clock, ahead := newClock(), time.Duration(0)
+		h := harness(testConfig(server.Addr()), clock)
+		server.SetTime(clock.Now())
 		h.Forget = func(testing.TB) { server.FlushAll() }
+		h.Advance = func(d time.Duration) {
+			clock.Advance(d)
+			server.SetTime(clock.Now().Add(ahead))
+		}
 		h.Expire = func(d time.Duration) {
 			h.Advance(d)
 			server.FastForward(d)
+		}
+		h.Jump = func(d time.Duration) {
+			ahead += d
+			server.SetTime(clock.Now().Add(ahead))
+			server.FastForward(max(d, 0))
 		}
 		return h
 	})
@@ -89,14 +100,15 @@ func TestSuiteOnRealRedis(t *testing.T) {
 	})
 }
 
-func harness(config Config, time *clock) storetest.Harness {
-	config.Now = time.Now
+func harness(config Config, time *handClock) storetest.Harness {
+	config.Now, config.Tolerance = time.Now, 5e9
 	return storetest.Harness{
 		Open:      func(t testing.TB) storetest.Client { return open(t, config) },
 		Advance:   time.Advance,
 		Now:       time.Now,
 		AskWindow: config.AskWindow,
 		Lifetime:  config.Lifetime,
+		Tolerance: config.Tolerance,
 	}
 }
 

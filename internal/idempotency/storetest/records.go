@@ -196,6 +196,7 @@ func cancelled(t *testing.T, h Harness) {
 	unavailable(t, err)
 	require.Zero(t, r)
 	unavailable(t, h.Open(t).Prepare(over, false))
+	unavailable(t, c.Look(over))
 	require.Zero(t, load(t, c, "k").Version, "ctx was over before the call: nothing was sent")
 }
 
@@ -211,6 +212,7 @@ func lifetime(t *testing.T, h Harness) {
 	r = swap(t, c, r, "two")
 	h.Expire(nearly)
 	require.Equal(t, r, load(t, c, "k"), "a write renews the lifetime")
+	require.NoError(t, c.Look(t.Context()))
 	h.Expire(h.Lifetime / 4)
 	gone := load(t, c, "k")
 	require.Zero(t, gone.Version, "a read does not")

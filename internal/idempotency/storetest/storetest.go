@@ -20,6 +20,11 @@ type Client interface {
 	// Prepare learns the epochs of all buckets and creates the missing ones: as fresh, or as lost if commands may have
 	// been seen before.
 	Prepare(ctx context.Context, seenBefore bool) error
+	// Look finds losses that no epoch tells, and renews the epochs that this view remembers. Whoever watches a store
+	// looks every few seconds.
+	Look(ctx context.Context) error
+	// Fit returns nil while this process may call a vendor, else an *idempotency.Unfit.
+	Fit() error
 }
 
 // Harness is one set of shared records, empty at first, of at least two buckets.
@@ -28,16 +33,20 @@ type Harness struct {
 	Open func(testing.TB) Client
 	// Forget loses all records and epochs behind the back of every view.
 	Forget func(testing.TB)
-	// Advance moves the clock of all views. Records need not expire by it.
+	// Advance moves the clock of all views and the server's. Records need not expire by it.
 	Advance func(time.Duration)
 	// Now reads that clock.
 	Now func() time.Time
 	// AskWindow is what the views are set to.
 	AskWindow time.Duration
-	// Expire moves the clock and lets the records' lifetimes pass with it; nil when the server behind cannot do so.
+	// Expire moves the same clocks and lets lifetimes pass with them; nil when the server behind cannot do so.
 	Expire func(time.Duration)
+	// Jump moves the server's clock alone, and lets lifetimes pass where it goes forward; nil where Expire is.
+	Jump func(time.Duration)
 	// Lifetime is what the views are set to; at least twice the AskWindow.
 	Lifetime time.Duration
+	// Tolerance between the clocks is what the views are set to; below a minute.
+	Tolerance time.Duration
 }
 
 // Run runs every case, each on a harness of its own.
@@ -75,6 +84,14 @@ func Run(t *testing.T, open func(testing.TB) Harness) {
 		{"expected before anything was known", expectedBlindly},
 		{"expected blindly in a bucket that forgot", expectedBlindlyForgotten},
 		{"a loss among many clients", lossAmongMany},
+		{"a look finds an epoch that is missing", lookFindsLoss},
+		{"a look creates no epoch that it does not know", lookCreatesNothing},
+		{"an epoch ends with its records", epochEnds},
+		{"a write keeps its bucket's epoch", epochKeptByWrites},
+		{"a look keeps the epochs of idle buckets", epochKeptByLooks},
+		{"a jump of the server's clock is a loss", jump},
+		{"a clock that is put right is no loss", smallJump},
+		{"a clock too far from the server's", skewed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -21,6 +21,9 @@ type ConsumerConfig struct {
 	Stream stream.Config
 	// Prepare is called once in the consumer's life; see [stream.Preparation].
 	Prepare func(ctx context.Context, seenBefore bool) error
+	// Witnesses are topics in which anything that was ever written proves that commands were handled before. One that does
+	// not exist proves nothing; one that may not be looked at (that needs the right to describe it) counts as written to.
+	Witnesses []string
 	// OnGap is called when a committed offset lies outside the partition's log: an alarm, since messages were lost
 	// (below) or the topic was made anew (above). An error is logged as well.
 	OnGap func(Gap)

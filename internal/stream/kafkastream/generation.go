@@ -57,10 +57,7 @@ func (g *generation) close() {
 // committed yet is committed before anything of the partition is handed out. It fails only when ctx ends.
 func (g *generation) begin(ctx context.Context) error {
 	c := g.consumer
-	seen := func(ctx context.Context) (bool, error) {
-		found, err := c.client.committed(ctx, c.cfg.Group, g.topics)
-		return len(found) > 0, err
-	}
+	seen := func(ctx context.Context) (string, error) { return c.seen(ctx, g.topics) }
 	backoff := c.cfg.Stream.Backoff()
 	if err := c.prep.Run(ctx, seen, backoff, c.cfg.Stream.Logger); err != nil {
 		return err

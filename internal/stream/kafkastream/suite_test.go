@@ -12,20 +12,24 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
 	"paydispatch/internal/stream/streamtest"
 )
 
-// brokers returns the brokers named by KAFKA_BROKERS, or an embedded one.
-func brokers(t testing.TB) []string {
+// brokers returns the brokers named by KAFKA_BROKERS, or an embedded one, which can deny topics.
+func brokers(t testing.TB) (addresses []string, deny func(testing.TB, string)) {
 	if named := os.Getenv("KAFKA_BROKERS"); named != "" {
-		return strings.Split(named, ",")
+		return strings.Split(named, ","), nil
 	}
-	_, addresses := fake(t)
-	return addresses
+	c, addresses := fake(t)
+	return addresses, func(_ testing.TB, topic string) {
+		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: topic, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	}
 }
 
 func fake(t testing.TB, opts ...kfake.Opt) (*kfake.Cluster, []string) {
@@ -89,9 +93,10 @@ func consumer(t testing.TB, cfg kafkastream.ConsumerConfig) *kafkastream.Consume
 
 func TestSuite(t *testing.T) {
 	t.Parallel()
-	addresses := brokers(t)
+	addresses, deny := brokers(t)
 	a := admin(t, addresses)
 	streamtest.Run(t, streamtest.Harness{
+		Deny:     deny,
 		TooLarge: 2 << 20, // above the topics' limit, below the publisher's own limit
 		NewTopic: func(t testing.TB, partitions int) string { return newTopic(t, a, partitions) },
 		NewPublisher: func(t testing.TB) stream.Publisher {
@@ -100,7 +105,7 @@ func TestSuite(t *testing.T) {
 		NewConsumer: func(t testing.TB, want streamtest.Consumer) streamtest.Runner {
 			cfg := consumerConfig(addresses, want.Group)
 			cfg.Config.Dial = (&cable{cut: want.Cut}).dial
-			cfg.Prepare = want.Prepare
+			cfg.Prepare, cfg.Witnesses = want.Prepare, want.Witnesses
 			drain := cfg.Stream.DrainBudget
 			cfg.Stream = want.Stream
 			if cfg.Stream.DrainBudget == 0 {

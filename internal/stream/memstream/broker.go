@@ -50,6 +50,7 @@ type Broker struct {
 	maxBytes int
 	topics   map[string]*topic
 	groups   map[string]*group
+	denied   map[string]bool
 }
 
 type topic struct {
@@ -64,7 +65,7 @@ type partition struct {
 
 // NewBroker returns a broker without topics.
 func NewBroker() *Broker {
-	return &Broker{maxBytes: MaxMessageBytes, topics: map[string]*topic{}, groups: map[string]*group{}}
+	return &Broker{maxBytes: MaxMessageBytes, topics: map[string]*topic{}, groups: map[string]*group{}, denied: map[string]bool{}}
 }
 
 // LimitMessages sets the largest message the broker takes, in bytes of key, value and headers.
@@ -86,6 +87,13 @@ func (b *Broker) CreateTopic(name string, partitions int) {
 		t.partitions = append(t.partitions, &partition{grown: make(chan struct{})})
 	}
 	b.topics[name] = t
+}
+
+// Deny keeps consumers from looking at a topic as a witness, whether it exists or not. It denies nothing else.
+func (b *Broker) Deny(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.denied[name] = true
 }
 
 // Messages returns a copy of everything in a topic, by partition and offset.

@@ -16,7 +16,10 @@ type ConsumerConfig struct {
 	Stream stream.Config
 	// Prepare is called once, before the first message is handled; see [stream.Preparation].
 	Prepare func(ctx context.Context, seenBefore bool) error
-	Gates   Gates
+	// Witnesses are topics in which anything that was ever written proves that commands were handled before. One that was
+	// not created proves nothing.
+	Witnesses []string
+	Gates     Gates
 }
 
 // Consumer is a member of a group. Run may be called once at a time.
@@ -117,7 +120,9 @@ func (c *Consumer) assignment() *generation {
 
 // begin prepares the process and stores a starting offset for every partition that has none.
 func (c *Consumer) begin(ctx context.Context, gen *generation) error {
-	seen := func(context.Context) (bool, error) { return c.broker.seen(c.group, c.member.topics), nil }
+	seen := func(context.Context) (string, error) {
+		return c.broker.seen(c.group, c.member.topics, c.cfg.Witnesses), nil
+	}
 	backoff := c.cfg.Stream.Backoff()
 	if err := c.prep.Run(ctx, seen, backoff, c.cfg.Stream.Logger); err != nil {
 		return err

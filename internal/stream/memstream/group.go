@@ -220,14 +220,29 @@ func (b *Broker) commit(g *group, m *member, generation int, next []stream.Assig
 	return nil
 }
 
-// seen reports whether the group has a committed offset in any of the topics.
-func (b *Broker) seen(g *group, topics []string) bool {
+// seen returns why commands may have been handled before: the group has a committed offset in one of the topics, or a
+// witness was ever written to, or may not be looked at.
+func (b *Broker) seen(g *group, topics, witnesses []string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for at := range g.offsets {
 		if slices.Contains(topics, at.topic) {
-			return true
+			return fmt.Sprintf("group %s has committed offsets", g.name)
 		}
 	}
-	return false
+	for _, name := range witnesses {
+		t := b.topics[name]
+		switch {
+		case b.denied[name]:
+			return fmt.Sprintf("topic %s may not be looked at", name)
+		case t == nil:
+			continue
+		}
+		for i, p := range t.partitions {
+			if len(p.log) > 0 {
+				return fmt.Sprintf("%s/%d was written to", name, i)
+			}
+		}
+	}
+	return ""
 }

@@ -47,10 +47,11 @@ func TestSuite(t *testing.T) {
 				cut = nil
 			}
 			return b.Consumer(c.Group, c.Topics, memstream.ConsumerConfig{
-				Member: member, Stream: c.Stream, Prepare: c.Prepare, Gates: memstream.Gates{Before: cut},
+				Member: member, Stream: c.Stream, Prepare: c.Prepare, Witnesses: c.Witnesses, Gates: memstream.Gates{Before: cut},
 			})
 		},
 		Committed: func(_ testing.TB, group, topic string) map[int]int64 { return b.Committed(group)[topic] },
+		Deny:      func(_ testing.TB, topic string) { b.Deny(topic) },
 	})
 }
 

@@ -23,6 +23,8 @@ type Harness struct {
 	NewConsumer func(t testing.TB, c Consumer) Runner
 	// Committed returns a group's committed offsets in a topic, by partition.
 	Committed func(t testing.TB, group, topic string) map[int]int64
+	// Deny keeps consumers from looking at a topic, whether it exists or not; nil where the log cannot do so.
+	Deny func(t testing.TB, topic string)
 }
 
 // Runner is a consumer.
@@ -36,6 +38,8 @@ type Consumer struct {
 	Topics  []string
 	Stream  stream.Config
 	Prepare func(ctx context.Context, seenBefore bool) error
+	// Witnesses are topics in which anything that was ever written proves that commands were handled before.
+	Witnesses []string
 	// Cut, once closed, separates the consumer from the log for good: no call of it has an effect any more, and its
 	// group forgets it after a while. It is the nearest to killing a process.
 	Cut <-chan struct{}

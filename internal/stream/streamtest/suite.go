@@ -34,6 +34,7 @@ func Run(t *testing.T, h Harness) {
 		"StartCommittedFirst": startCommittedFirst,
 		"PrepareOnce":         prepareOnce,
 		"PrepareError":        prepareError,
+		"Witnesses":           witnesses,
 		"TooLarge":            tooLarge,
 		"PublishEndsWithCtx":  publishEndsWithCtx,
 	} {

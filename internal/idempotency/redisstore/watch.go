@@ -1,0 +1,420 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"paydispatch/internal/idempotency"
+	"paydispatch/internal/idempotency/clock"
+	"paydispatch/internal/idempotency/epoch"
+)
+
+const (
+	// maxMissed is how many looks in a row may fail before own clock counts as unknown.
+	maxMissed = 3
+	// jumpOf is by how much a server's clock must move against the own ones to count as a jump: clocks that are kept right
+	// are moved in small steps, and records that expire a minute early have no one left who would send them again.
+	jumpOf = time.Minute
+	// keepEvery is the longest time between two renewals of the epochs.
+	keepEvery = 5 * time.Minute
+)
+
+// health is what this process knows of the servers and of its own clock.
+type health struct {
+	read func() clock.Reading
+	rule clock.Rule
+	// short: a write was not acknowledged by enough replicas, and no probe was since.
+	short atomic.Bool
+
+	looking sync.Mutex          // one look at a time
+	clocks  []clock.Measurement // by bucket: the last of the clock by which its records expire; guarded by looking
+
+	mu       sync.Mutex
+	last     clock.Measurement // that says anything
+	evicting string            // the policy by which a server may evict; "" for none
+	loss     string            // why records may be gone, until the loss is stored; "" for nothing
+}
+
+func newHealth(c Config) health {
+	return health{
+		read:   clock.From(c.Now),
+		rule:   clock.Rule{Tolerance: c.Tolerance, MaxAge: maxMissed * c.Every},
+		clocks: make([]clock.Measurement, c.Buckets),
+	}
+}
+
+// Fit returns nil while this process may call a vendor, or an [*idempotency.Unfit]. It does no I/O and does not block.
+// A step of own clock shows at once; all else as the last look found it.
+func (s *Store) Fit() error {
+	h := &s.health
+	h.mu.Lock()
+	last, evicting, loss := h.last, h.evicting, h.loss
+	h.mu.Unlock()
+	switch {
+	case evicting != "":
+		return &idempotency.Unfit{
+			Reason: idempotency.UnfitEviction, Text: fmt.Sprintf("maxmemory-policy is %q: %s", evicting, errEviction),
+		}
+	case loss != "":
+		return &idempotency.Unfit{
+			Reason: idempotency.UnfitLoss, Text: loss + ", and Redis did not take note of it yet",
+		}
+	case h.short.Load():
+		return &idempotency.Unfit{
+			Reason: idempotency.UnfitReplicas, Text: fmt.Sprintf("fewer than %d replicas of Redis have the latest write: bring them back", s.config.Replicas),
+		}
+	}
+	return h.rule.Check(last, h.read())
+}
+
+// Watch looks at the servers again and again until ctx ends, and keeps the epochs alive.
+func (s *Store) Watch(ctx context.Context) error {
+	tick := time.NewTicker(s.config.Every)
+	defer tick.Stop()
+	every := min(keepEvery, s.config.Lifetime/16)
+	var kept time.Time
+	for {
+		s.config.OnLook(s.Fit(), s.skew())
+		failed := s.measure(ctx)
+		if failed == nil && time.Since(kept) >= every {
+			if failed = s.keep(ctx); failed == nil {
+				kept = time.Now()
+			}
+		}
+		if failed != nil && ctx.Err() == nil {
+			s.config.Logger.Debug("looking at redis failed", "err", failed)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Look does what [Store.Watch] does again and again: it reads the servers' clocks, finds losses that no epoch tells,
+// probes the replicas, and renews the epochs that this process remembers; one that is missing is a loss. Its only error
+// is [idempotency.ErrUnavailable].
+func (s *Store) Look(ctx context.Context) error {
+	if err := s.measure(ctx); err != nil {
+		return err
+	}
+	return s.keep(ctx)
+}
+
+// keep renews the epochs.
+func (s *Store) keep(ctx context.Context) error {
+	calls := make([]*pending, len(s.known))
+	for bucket := range calls {
+		known := s.known[bucket].Load()
+		if known == nil {
+			continue // whoever does not know it can not tell whether it is missing
+		}
+		var err error
+		if calls[bucket], err = s.nodes.submit(ctx, s.replaceEpoch(bucket, known.String(), *known)); err != nil {
+			return unavailable("renewing the epochs", err)
+		}
+	}
+	for bucket, call := range calls {
+		if call == nil {
+			continue
+		}
+		stands, err := epochReply(call.wait(ctx))
+		if err == nil {
+			_, err = s.believe(ctx, bucket, stands)
+		}
+		if err != nil {
+			return unavailable("renewing the epochs", err)
+		}
+	}
+	return nil
+}
+
+// share is a server and the buckets that live on it.
+type share struct {
+	client  redis.Cmdable
+	buckets []int
+}
+
+// shares returns the servers in the order of their first buckets, so that all processes begin with the same one.
+func (s *Store) shares(ctx context.Context) ([]share, error) {
+	cluster, clustered := s.nodes.client.(*redis.ClusterClient)
+	if !clustered {
+		all := make([]int, len(s.known))
+		for bucket := range all {
+			all[bucket] = bucket
+		}
+		return []share{{s.nodes.client, all}}, nil
+	}
+	var found []share
+	at := map[string]int{}
+	for bucket := range s.known {
+		node, err := cluster.MasterForKey(ctx, s.epochKey(bucket))
+		if err != nil {
+			return nil, err
+		}
+		i, known := at[node.Options().Addr]
+		if !known {
+			i = len(found)
+			at[node.Options().Addr] = i
+			found = append(found, share{client: node})
+		}
+		found[i].buckets = append(found[i].buckets, bucket)
+	}
+	return found, nil
+}
+
+// sight is what one look at one server showed.
+type sight struct {
+	clock clock.Measurement
+	// policy by which the server may evict; "" for none.
+	policy string
+	// seen is what stands at the watch key next, noted what stood there.
+	seen, noted string
+	err         error
+}
+
+// measure looks at every server once.
+func (s *Store) measure(ctx context.Context) error {
+	s.health.looking.Lock()
+	defer s.health.looking.Unlock()
+	shares, err := s.shares(ctx)
+	if err != nil {
+		return unavailable("learning the cluster's layout", err)
+	}
+	sights := make([]sight, len(shares))
+	each(len(shares), func(i int) error {
+		sights[i] = s.see(ctx, shares[i])
+		return nil
+	})
+	problems := []error{s.judge(sights)}
+	for i, on := range shares {
+		if sights[i].err == nil {
+			problems = append(problems, s.mark(ctx, on, sights[i]))
+		}
+	}
+	if first(problems) == nil {
+		s.noteLoss("")
+		problems = append(problems, s.probe(ctx, shares, sights))
+	}
+	if err := first(problems); err != nil {
+		return unavailable("looking at the servers", err)
+	}
+	return nil
+}
+
+// each calls f for 0 to n-1 side by side, and returns the first error in that order.
+func each(n int, f func(i int) error) error {
+	problems := make([]error, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { problems[i] = f(i) })
+	}
+	group.Wait()
+	return first(problems)
+}
+
+// first returns the first error; only one can be shown without fear of what stands beside it.
+func first(problems []error) error {
+	for _, err := range problems {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// see reads a server's clock, alone, since what shares its round trip would blur it; then its state.
+func (s *Store) see(ctx context.Context, on share) sight {
+	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
+	defer cancel()
+	var found sight
+	found.clock.Before = s.health.read()
+	found.clock.Server, found.err = on.client.Time(ctx).Result()
+	found.clock.After = s.health.read()
+	if found.err != nil {
+		return found
+	}
+	info, err := on.client.Info(ctx).Result()
+	if err != nil {
+		found.err = err
+		return found
+	}
+	found.policy = evicts(info)
+	found.noted, found.err = on.client.Get(ctx, s.watchKey(on)).Result()
+	if errors.Is(found.err, redis.Nil) {
+		found.err = nil
+	}
+	// The identity of the data, master_replid of the same reply, would belong here too: noted beside the run id, it could
+	// tell a server that went back in time as the count of evictions tells one that dropped records.
+	found.seen = field(info, "run_id") + "|" + field(info, "evicted_keys")
+	return found
+}
+
+// judge keeps what [Store.Fit] goes by. Without any word about the clock it fails, if that is asked for.
+func (s *Store) judge(sights []sight) error {
+	h := &s.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var problems []error
+	var told bool
+	evicting := ""
+	for _, found := range sights {
+		problems = append(problems, found.err)
+		if found.err == nil && !told && h.rule.Tells(found.clock) {
+			h.last, told = found.clock, true
+		}
+		if found.policy != "" {
+			evicting = found.policy
+		}
+	}
+	problem := first(problems)
+	if evicting != "" || problem == nil {
+		h.evicting = evicting
+	}
+	if problem == nil && !told {
+		return errSlow
+	}
+	return problem
+}
+
+// mark marks the buckets of a server as lost whose records may be gone although their epochs stand, and remembers what
+// was seen once that is done.
+func (s *Store) mark(ctx context.Context, on share, found sight) error {
+	why, lost := s.gone(on, found)
+	if len(lost) > 0 {
+		s.config.Logger.Error("records may be gone: orders without one are asked about before they are sent",
+			"why", why, "buckets", len(lost))
+		s.noteLoss(why)
+	}
+	if err := each(len(lost), func(i int) error { return s.markLost(ctx, lost[i]) }); err != nil {
+		return err
+	}
+	if found.noted != found.seen && evictions(found.seen) > 0 {
+		// Replicas that do not have it are what the probe tells.
+		if err := s.note(ctx, on, found.seen); err != nil && !errors.Is(err, errReplicas) {
+			return err
+		}
+	}
+	if found.clock.RoundTrip() <= jumpOf/4 { // a slower one can not tell when the server's word was said
+		for _, bucket := range on.buckets {
+			s.health.clocks[bucket] = found.clock
+		}
+	}
+	return nil
+}
+
+func (s *Store) noteLoss(why string) {
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	s.health.loss = why
+}
+
+// gone returns the buckets whose records may be gone, and why. A clock that jumps back counts as well: it was ahead
+// before, perhaps since a time when no process ran.
+func (s *Store) gone(on share, found sight) (why string, lost []int) {
+	if n := evictions(found.seen); n > 0 && found.noted != found.seen {
+		return fmt.Sprintf("the server evicted keys, %d since its start", n), on.buckets
+	}
+	if found.clock.RoundTrip() > jumpOf/4 {
+		return "", nil
+	}
+	for _, bucket := range on.buckets {
+		earlier := s.health.clocks[bucket]
+		if earlier.IsZero() {
+			continue
+		}
+		if moved, jumped := clock.Jump(earlier, found.clock, jumpOf); jumped {
+			why, lost = fmt.Sprintf("the server's clock moved by %v", moved.Round(time.Second)), append(lost, bucket)
+		}
+	}
+	return why, lost
+}
+
+// markLost marks a bucket as lost now, whatever stands there.
+func (s *Store) markLost(ctx context.Context, bucket int) error {
+	found := ""
+	if known := s.known[bucket].Load(); known != nil {
+		found = known.String()
+	}
+	for range maxTurns {
+		stands, err := s.parse(found)
+		if err != nil {
+			return err
+		}
+		marked := epoch.Mark(stands, s.newID, s.config.Now())
+		reply, err := epochReply(s.do(ctx, s.replaceEpoch(bucket, found, marked)))
+		if err != nil {
+			return err
+		}
+		if reply == marked.String() {
+			_, err = s.follow(ctx, bucket, reply, marked)
+			return err
+		}
+		found = reply
+	}
+	return errUnsettled
+}
+
+// probe writes to each server where replicas are asked for, and remembers whether enough have it.
+func (s *Store) probe(ctx context.Context, shares []share, sights []sight) error {
+	if s.config.Replicas == 0 {
+		return nil
+	}
+	short := false
+	for i, on := range shares {
+		err := s.note(ctx, on, sights[i].seen)
+		if err != nil && !errors.Is(err, errReplicas) {
+			return err
+		}
+		short = short || err != nil
+	}
+	s.health.short.Store(short)
+	return nil
+}
+
+// note keeps what was seen of a server. It fails with errReplicas when too few replicas have it.
+func (s *Store) note(ctx context.Context, on share, seen string) error {
+	reply, err := s.do(ctx, call{
+		keys: []string{s.watchKey(on)}, args: []any{"set", seen, "px", s.config.Lifetime.Milliseconds()}, write: true,
+	})
+	if err != nil {
+		return err
+	}
+	if reply.acked < int64(s.config.Replicas) {
+		return errReplicas
+	}
+	return nil
+}
+
+// watchKey lives on the server of a share.
+func (s *Store) watchKey(on share) string {
+	return s.config.Prefix + ":{" + strconv.Itoa(on.buckets[0]) + "}:w"
+}
+
+// evictions reads how many keys a server dropped, 0 if it does not tell.
+func evictions(seen string) int64 {
+	_, count, _ := strings.Cut(seen, "|")
+	n, err := strconv.ParseInt(count, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (s *Store) skew() time.Duration {
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	if s.health.last.IsZero() {
+		return 0
+	}
+	return s.health.last.Skew()
+}

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"paydispatch/internal/commands"
@@ -142,10 +141,9 @@ func (t *task) run(ctx context.Context) (err error) {
 		}
 		t.remember(err)
 	}()
-	if _, parked := t.job.Message.Header(operation.HeaderState); parked {
-		err = t.due(ctx)
-	} else {
-		err = t.arrive(ctx)
+	err = t.take(ctx)
+	if errors.Is(err, operation.ErrNotAuthentic) {
+		return t.disown(ctx, err)
 	}
 	if refusal, ok := errors.AsType[*commands.Refusal](err); ok {
 		return t.bury(ctx, "refused", refusal.Error())
@@ -156,11 +154,30 @@ func (t *task) run(ctx context.Context) (err error) {
 	return err
 }
 
+// take takes up a message for what it is.
+func (t *task) take(ctx context.Context) error {
+	parked, err := t.route.Driver.Open(t.job.Message)
+	if err != nil {
+		return err
+	}
+	if parked != nil {
+		return t.due(ctx, parked)
+	}
+	return t.arrive(ctx)
+}
+
 // arrive takes up a message of the command topic.
 func (t *task) arrive(ctx context.Context) error {
 	if rejection := t.read(); rejection != nil {
 		return t.reject(ctx, *rejection)
 	}
+	t.job.Written = t.job.Message.Time
+	return t.accept(ctx, commands.Arrived{Written: t.job.Written})
+}
+
+// accept claims the request of a command that was read, and has the operation carried on; entry says when the command
+// was written, and, where that is known already, that it may have been sent before.
+func (t *task) accept(ctx context.Context, entry commands.Arrived) error {
 	command := &t.job.Command
 	other, err := t.claimRequest(ctx, command)
 	if err != nil {
@@ -175,10 +192,11 @@ func (t *task) arrive(ctx context.Context) error {
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	t.job.Entry = commands.Arrived{
-		Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: t.job.Record.Forgot,
-		Written: t.job.Message.Time, Origin: origin(t.job.Message),
+	entry.Request, entry.Fingerprints, entry.Origin = command.RequestID, command.Fingerprints, origin(t.job.Message)
+	if entry.Forgot.IsZero() {
+		entry.Forgot = t.job.Record.Forgot
 	}
+	t.job.Entry = entry
 	return t.drive(ctx)
 }
 
@@ -247,37 +265,6 @@ func (t *task) adopt(command commands.Command) {
 		command.Account = t.route.Account(command.Account)
 	}
 	t.job.Command = command
-}
-
-// due takes up a parked copy.
-func (t *task) due(ctx context.Context) error {
-	encoded, _ := t.job.Message.Header(operation.HeaderState)
-	memory, err := commands.DecodeState(encoded)
-	if err != nil {
-		return fmt.Errorf("%w: header %s: %w", operation.ErrUnreadable, operation.HeaderState, err)
-	}
-	command, err := commands.Decode(*t.spec, t.Fingerprints, t.job.Message.Value)
-	if err != nil {
-		return fmt.Errorf("%w: parked command: %w", operation.ErrUnreadable, err)
-	}
-	t.adopt(command)
-	record, err := t.Store.Load(ctx, operation.Key(*t.spec, memory.Key))
-	if err != nil {
-		return fmt.Errorf("load the record of %s: %w", memory.Key, err)
-	}
-	state, err := t.recall(memory, record)
-	if err != nil {
-		return err
-	}
-	if state.Fingerprint != memory.Fingerprint && !slices.Contains(command.Fingerprints, state.Fingerprint) {
-		return t.reject(ctx, commands.Rejection{
-			RequestID: command.RequestID, Key: command.Key, Content: command.Fingerprints[0], Reason: "order_reused",
-			Detail: "the record store lost its memory, and another content of this " + t.spec.KeyField + " came first since; " +
-				"whether this message was executed before is not known: ask the vendor",
-		})
-	}
-	t.job.Record, t.job.State, t.job.Entry = record, state, commands.Due{Parks: memory.Parks}
-	return t.drive(ctx)
 }
 
 func (t *task) drive(ctx context.Context) error {

@@ -41,6 +41,8 @@ type house struct {
 	now    func() time.Time
 	// route holds what the dispatcher's one route has beside its driver.
 	route dispatch.Route
+	// keys are those of the ring, the newest first.
+	keys [][]byte
 	*dispatch.Dispatcher
 }
 
@@ -171,12 +173,15 @@ func newHouse(t *testing.T) *house {
 
 // restart returns a dispatcher of a new process over the same store and log.
 func (h *house) restart() *dispatch.Dispatcher {
+	if h.keys == nil {
+		h.keys = [][]byte{[]byte("0123456789abcdef")}
+	}
+	ring, err := commands.NewKeyring(h.keys...)
+	require.NoError(h.t, err)
 	driver, err := operation.New(operation.Config{
-		Store: h.store, Publisher: h.log, Sender: h.vendor, Asker: h.vendor, Timeout: 4 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		Keys: ring, Store: h.store, Publisher: h.log, Sender: h.vendor, Asker: h.vendor, Timeout: 4 * time.Second, Logger: slog.New(slog.DiscardHandler),
 		Policy: h.policy, Fit: h.fit, Now: h.now,
 	})
-	require.NoError(h.t, err)
-	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
 	require.NoError(h.t, err)
 	route := h.route
 	route.Driver = driver
@@ -203,7 +208,7 @@ func (h *house) due() stream.Message {
 	parked := h.log.topic("withhold.request.delay.")
 	require.NotEmpty(h.t, parked, "nothing was parked")
 	m := parked[len(parked)-1]
-	due, _ := m.Header(stream.HeaderDue)
+	due, _ := m.Header(operation.HeaderDue)
 	var millis int64
 	_, err := fmt.Sscan(string(due), &millis)
 	require.NoError(h.t, err)

@@ -20,14 +20,14 @@ import (
 // asking makes the house's dispatcher one of questions about flows.
 func (h *house) asking() {
 	h.t.Helper()
+	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
+	require.NoError(h.t, err)
 	driver, err := operation.New(operation.Config{
-		Store: h.store, Publisher: h.log, Asker: h.vendor, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler),
+		Keys: ring, Store: h.store, Publisher: h.log, Asker: h.vendor, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler),
 		Policy: commands.Policy{Spec: catalog.IdentityPoll(), Owner: "p1", Deadline: time.Hour, Tiers: []time.Duration{time.Second}},
 	})
 	require.NoError(h.t, err)
 	set, err := schemas.Load()
-	require.NoError(h.t, err)
-	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
 	require.NoError(h.t, err)
 	h.Dispatcher = dispatch.New(dispatch.Config{
 		Routes: []dispatch.Route{{Driver: driver}}, Store: h.store, Publisher: h.log, Validator: set, Fingerprints: ring,

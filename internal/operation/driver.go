@@ -42,6 +42,9 @@ type Config struct {
 	Sender vendors.Sender
 	Asker  vendors.Asker
 	Policy commands.Policy
+	// Keys seal parked copies and prove them when they come back. A process that sends needs them, as does one whose jobs
+	// bring a message; a process that only takes callbacks parks nothing.
+	Keys commands.Keyring
 	// Timeout bounds one vendor call; shorter than Policy.Lease.
 	Timeout time.Duration
 	// Fit says why this process must not call the vendor now about what has an effect: its clock is off, replicas are
@@ -80,7 +83,11 @@ type Observer struct {
 }
 
 // Driver performs what the core decides for the operations of one command topic.
-type Driver struct{ Config }
+type Driver struct {
+	Config
+	holds map[string]time.Duration
+	began time.Time
+}
 
 // New checks the policy and returns a driver.
 func New(c Config) (*Driver, error) {
@@ -93,10 +100,13 @@ func New(c Config) (*Driver, error) {
 	if c.Sender != nil && (c.Timeout <= 0 || c.Timeout >= c.Policy.Lease) {
 		return nil, fmt.Errorf("policy of %s: vendor timeout %v must be positive and shorter than the lease %v", c.Policy.Spec.Topic, c.Timeout, c.Policy.Lease)
 	}
+	if c.Sender != nil && c.Keys.Seal(nil) == "" {
+		return nil, fmt.Errorf("policy of %s: what is sent may have to be parked, and there is no key to seal it with", c.Policy.Spec.Topic)
+	}
 	if c.Now == nil {
 		c.Now = func() time.Time { return time.Now().Round(0) }
 	}
-	return &Driver{c}, nil
+	return &Driver{Config: c, holds: holds(c.Policy), began: c.Now()}, nil
 }
 
 // suits checks that the process that calls the vendor at all can do what the effect needs.
@@ -121,6 +131,8 @@ type Job struct {
 	Command commands.Command
 	// Message is what is parked if it comes to that.
 	Message stream.Message
+	// Written is when the command was written to its topic; zero for a callback.
+	Written time.Time
 	// Trace is what results carry; where it is empty they carry the trace that the operation began in.
 	Trace Trace
 	// Record stands in the store; State is its decoded value, or what is believed when there is none. Drive moves both
@@ -310,7 +322,9 @@ func (r *run) take(standing idempotency.Record) error {
 		return nil
 	}
 	if arrived, ok := r.fact.(commands.Arrived); ok {
-		arrived.Forgot = standing.Forgot
+		if standing.Forgot.After(arrived.Forgot) {
+			arrived.Forgot = standing.Forgot
+		}
 		r.fact = arrived
 	}
 	return nil
@@ -571,7 +585,7 @@ func (r *run) trace() Trace {
 
 // written is when the command was written to its topic, or, where no message tells, when the operation began.
 func (r *run) written() time.Time {
-	if at := Written(r.job.Message); !at.IsZero() {
+	if at := r.job.Written; !at.IsZero() {
 		return at
 	}
 	return r.state.FirstSeen
@@ -591,6 +605,9 @@ func (d *Driver) Shelve(ctx context.Context, job *Job) (bool, error) {
 	state, err := d.Recall(job.State, record, job.Command.Fingerprints)
 	if err != nil {
 		return false, err
+	}
+	if !slices.Contains(job.Command.Fingerprints, state.Fingerprint) {
+		return false, nil // the record is of another content, which has a message of its own
 	}
 	switch state.Phase {
 	case commands.New, commands.Waiting:

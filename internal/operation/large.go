@@ -47,7 +47,8 @@ func (d *Driver) Tell(ctx context.Context, r commands.Result, trace Trace, key [
 // publishCopy publishes the copy that waits. Where the log finds it too large it goes without the sender's own headers and
 // with the operation's key instead of a long one, and then without the vendor's words that decide nothing.
 func (r *run) publishCopy(ctx context.Context, next *commands.State, act commands.Action) error {
-	m, state := r.job.Message, *next
+	job, state := *r.job, *next
+	m := &job.Message
 	for _, smaller := range []func(){
 		func() {},
 		func() {
@@ -59,7 +60,7 @@ func (r *run) publishCopy(ctx context.Context, next *commands.State, act command
 		func() { state = state.Least(r.Policy.Spec) },
 	} {
 		smaller()
-		parked, err := Parked(m, &state, r.Policy.Tiers, act)
+		parked, err := r.Parked(&job, &state, act)
 		if err != nil {
 			return err
 		}
@@ -88,7 +89,7 @@ func (r *run) giveUp(ctx context.Context, why error) (done bool, err error) {
 // Ours returns the headers of a message that count for its handling: those that this program writes to parked copies,
 // and the trace. What a sender adds beside them is for nobody here.
 func Ours(headers []stream.Header) []stream.Header {
-	ours := []string{HeaderState, HeaderTopic, HeaderWritten, stream.HeaderDue, "pd-mac", HeaderTrace, HeaderTraceState}
+	ours := append(marks(), HeaderTrace, HeaderTraceState)
 	return slices.DeleteFunc(slices.Clone(headers), func(h stream.Header) bool { return !slices.Contains(ours, h.Key) })
 }
 

@@ -30,8 +30,10 @@ func newPoll(t *testing.T, answer asks) *poll {
 		spec: commands.Spec{Topic: "identity.poll", ResultTopic: "identity.result", Type: "identity", KeyField: "flowId", Effect: commands.EffectRead},
 	}
 	require.NoError(t, p.store.Prepare(t.Context(), false))
-	var err error
+	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
+	require.NoError(t, err)
 	p.driver, err = operation.New(operation.Config{
+		Keys:  ring,
 		Store: p.store, Publisher: &p.log, Asker: answer, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler),
 		Policy: commands.Policy{Spec: p.spec, Deadline: time.Hour, Tiers: []time.Duration{time.Second}},
 	})

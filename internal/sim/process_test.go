@@ -171,7 +171,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 	consumer := w.broker.Consumer(group, d.Topics(), memstream.ConsumerConfig{
 		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc),
 		Stream: stream.Config{
-			InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
+			Due: d.Due, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
 			RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second,
 			Jitter: func(name string, attempt int) float64 { return unit(fmt.Sprint(inc.name, name, attempt)) },
 		},
@@ -205,6 +205,7 @@ func (w *world) routes(inc *incarnation, store idempotency.Store, publisher stre
 		v = w.mutated.vendor(spec.Topic, v)
 		c := operation.Config{
 			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Timeout: vendorTimeout, Logger: slog.New(slog.DiscardHandler),
+			Keys: w.fingerprints,
 		}
 		if spec.Effect != commands.EffectRead {
 			c.Sender = v

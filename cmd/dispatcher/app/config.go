@@ -10,6 +10,7 @@ import (
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/callback"
 	"paydispatch/internal/commands"
+	"paydispatch/internal/operation"
 	"paydispatch/internal/vendors/catalog"
 	"paydispatch/internal/vendors/daxpay"
 	"paydispatch/internal/vendors/esign"
@@ -74,6 +75,30 @@ func defaults() Config {
 		Esign: settings.DefaultEsign(), Daxpay: settings.DefaultDaxpay(), Breaker: settings.DefaultBreaker(),
 		MaxCommandBytes: 64 << 10,
 	}
+}
+
+// tolerance is how far the clock of this process may be off before it calls no vendor about what has an effect; 0 where
+// it serves nothing that has one.
+func (c Config) tolerance() time.Duration {
+	if !c.serves(withholdTopics()) {
+		return 0
+	}
+	return c.Withhold.Policy(catalog.Withhold(), "").Tolerance()
+}
+
+// witnesses are the topics in which whoever executed a command with an effect left something, whatever this process
+// serves itself: a Redis that is empty beside one that was written to has lost its memory.
+func (c Config) witnesses() []string {
+	var names []string
+	for _, spec := range catalog.Specs() {
+		if spec.Effect == commands.EffectRead {
+			continue
+		}
+		names = append(names, spec.ResultTopic, spec.DeadLetterTopic())
+		names = append(names, operation.DelayTopics(spec.Topic, c.Operations.Tiers(c.Withhold, spec.Topic))...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // secrets are what the mounted files hold. They mask themselves when printed.

@@ -19,6 +19,7 @@ import (
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/admin"
 	"paydispatch/internal/dispatch"
+	"paydispatch/internal/idempotency/redisstore"
 	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
@@ -48,17 +49,21 @@ func start(s *service.Service, c Config, secret secrets) error {
 	prepared := make(chan struct{})
 	ready := admin.Check{Name: "prepared", Probe: service.Closed(prepared, "the group was not joined yet")}
 	moving := admin.Check{Name: "lanes", Probe: m.heads.moving(c.Group.StuckAfter)}
-	if err := s.Admin(ready, moving); err != nil {
+	fit := admin.Check{Name: "fit", Probe: m.fitness.probe}
+	if err := s.Admin(ready, moving, fit); err != nil {
 		return err
 	}
 	kafka, err := c.Kafka.Config(name)
 	if err != nil {
 		return err
 	}
-	store, err := s.Store(c.Redis, m.operations)
+	store, err := s.Store(c.Redis, m.operations, func(r *redisstore.Config) {
+		r.Tolerance, r.OnLook = c.tolerance(), m.fitness.look
+	})
 	if err != nil {
 		return err
 	}
+	s.Go("watch of the records", store.Watch)
 	publisher, err := s.Publisher(kafka, m.operations)
 	if err != nil {
 		return err
@@ -107,7 +112,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 			s.Log.Info("prepared", "seen_before", seenBefore)
 			return nil
 		},
-		OnGap: m.gap, OnBehind: m.backlog,
+		Witnesses: c.witnesses(), OnGap: m.gap, OnBehind: m.backlog,
 		Heartbeat: c.Group.Heartbeat, Session: c.Group.SessionTimeout, Rebalance: c.Group.RebalanceTimeout,
 	})
 	if err != nil {

@@ -164,13 +164,17 @@ func (s *Service) Admin(ready ...admin.Check) error {
 	return nil
 }
 
-// Store opens the record store and waits until it answers. A server that may drop records is refused.
-func (s *Service) Store(r settings.Redis, m *metric.Operations) (*redisstore.Store, error) {
+// Store opens the record store and waits until it answers. A server that may drop records is refused. tune sets what
+// only one service needs; nil sets nothing.
+func (s *Service) Store(r settings.Redis, m *metric.Operations, tune func(*redisstore.Config)) (*redisstore.Store, error) {
 	config, err := r.Config()
 	if err != nil {
 		return nil, err
 	}
-	config.OnForgot = m.Forgot
+	config.OnForgot, config.Logger = m.Forgot, s.Log
+	if tune != nil {
+		tune(&config)
+	}
 	store, err := redisstore.New(config)
 	if err != nil {
 		return nil, err

@@ -168,6 +168,12 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 		job.Entry = commands.CalledBack{Reply: scrub.Reply(called.Reply, job.Command)}
 	}
 	r := run{Driver: d, job: job, record: &job.Record, state: &job.State, fact: job.Entry, began: job.State.Fingerprint}
+	switch job.Entry.(type) {
+	case commands.Arrived, commands.Due: // a clock that is off would park, or give up, at the wrong time
+		if err := r.fit(); err != nil {
+			return r.outcome(commands.Action{}), r.failed(err)
+		}
+	}
 	for {
 		next, act, err := commands.Advance(*r.state, r.fact, d.Policy, d.Now())
 		if err != nil {

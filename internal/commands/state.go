@@ -37,7 +37,7 @@ type State struct {
 	SentAt time.Time `json:"sent,omitzero"`
 	// NotBefore holds back the next send (Waiting).
 	NotBefore time.Time `json:"notBefore,omitzero"`
-	// Owner and Lease: which process sends, and until when it may still be at it (Sending).
+	// Owner and Lease: which process sends, on behalf of which message, and until when it may still be at it (Sending).
 	Owner string    `json:"owner,omitempty"`
 	Lease time.Time `json:"lease,omitzero"`
 	// Tries counts the fruitless asks and unsent sends since the last progress; the delay grows with it.

@@ -539,3 +539,30 @@ func TestAClaimComparesTheContent(t *testing.T) {
 		require.Equal(t, 1, h.vendor.sent)
 	})
 }
+
+// Two messages of one order that a process takes up at one moment are two senders: that the one did not send says nothing
+// of the other.
+func TestTwoMessagesOfOneProcessAreTwoSenders(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		key := operation.Key(spec, "B1")
+		h.store.swap = func(name string, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+			if name != key {
+				return do()
+			}
+			h.store.swap = nil // the twin's intent lands, and it sends; the reply to this one's write is lost
+			twin := order("R1", "B1", "1.00")
+			twin.Partition++
+			h.vendor.sends = []answer{fails(commands.ClassUnknown)}
+			h.vendor.asks = []answer{fails(commands.ClassUnknown)}
+			h.log.fail = func(stream.Message) error { return errors.New("kafka is away") }
+			require.Error(t, h.Handle(context.Background(), twin))
+			h.log.fail = nil
+			return idempotency.Record{}, idempotency.ErrUnavailable
+		}
+		require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		h.vendor.asks = []answer{says(commands.StatusMissing)}
+		require.NoError(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		require.Equal(t, 1, h.vendor.sent)
+	})
+}

@@ -174,8 +174,12 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 			return r.outcome(commands.Action{}), r.failed(err)
 		}
 	}
+	policy := d.Policy
+	if m := job.Message; m.Topic != "" { // two messages of one process are two senders
+		policy.Owner = fmt.Sprintf("%s %s/%d/%d", policy.Owner, m.Topic, m.Partition, m.Offset)
+	}
 	for {
-		next, act, err := commands.Advance(*r.state, r.fact, d.Policy, d.Now())
+		next, act, err := commands.Advance(*r.state, r.fact, policy, d.Now())
 		if err != nil {
 			return r.outcome(act), r.failed(err)
 		}

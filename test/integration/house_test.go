@@ -141,7 +141,7 @@ func open(t *testing.T, s stage) *house {
 		"WITHHOLD_URL": h.serve(h.double, h.double.Close), "WITHHOLD_ACCOUNTS_FILE": secretFile(t, "accounts",
 			`{"default":{"ua":"ua-test","key":"`+gatewayKey+`"},"second":{"ua":"`+ua2+`","key":"`+gatewayKey2+`"}}`),
 		"WITHHOLD_MISSING_WORDS": "订单不存在", "WITHHOLD_TIMEOUT": "1s", "WITHHOLD_LEASE": "2500ms", "WITHHOLD_SETTLE": "3s",
-		"WITHHOLD_DEADLINE": "5m", "PARK_TIERS": "1s,3s", "RECORD_LIFETIME": "1h", "ASK_WINDOW": "1h",
+		"WITHHOLD_DEADLINE": "5m", "PARK_TIERS": "1s,3s", "PRODUCER_CLOCK_MARGIN": "10ms", "RECORD_LIFETIME": "1h", "ASK_WINDOW": "1h",
 		"ESIGN_URL": h.serve(h.esign, h.esign.Close), "ESIGN_ACCOUNTS_FILE": secretFile(t, "apps",
 			`{"default":{"appId":"7438000001","secret":"`+appSecret+`"},"second":{"appId":"`+app2+`","secret":"`+appSecret2+`"}}`),
 		"ESIGN_TIMEOUT": "1s", "ESIGN_SHARE_FOR": "50ms", "IDENTITY_TIERS": "300ms,600ms,1s", "IDENTITY_DEADLINE": "5m",

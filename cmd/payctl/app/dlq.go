@@ -162,7 +162,7 @@ func (t *tool) replay(ctx context.Context, topic string, names []string, f repla
 		names = slices.DeleteFunc(names, func(n string) bool { return n == name(m) })
 		if _, cut := m.Header(dispatch.HeaderTruncated); cut {
 			skipped++
-			fmt.Fprintf(t.Out, "%s is only the beginning of a message that was too large: not sent\n", name(m))
+			fmt.Fprintf(t.Out, "%s is only a part of a message that was too large: not sent\n", name(m))
 			return nil
 		}
 		if err := publisher.Publish(ctx, revived(topic, m)); err != nil {
@@ -184,6 +184,7 @@ func (t *tool) replay(ctx context.Context, topic string, names []string, f repla
 func revived(topic string, m stream.Message) stream.Message {
 	ours := []string{
 		dispatch.HeaderReason, dispatch.HeaderError, dispatch.HeaderOrigin, dispatch.HeaderFirstSeen, dispatch.HeaderBuriedAt,
+		dispatch.HeaderShed,
 	}
 	out := stream.Message{Topic: topic, Key: m.Key, Value: m.Value}
 	for _, h := range m.Headers {

@@ -51,8 +51,8 @@ func (s Status) String() string {
 // Final reports whether the status settles an order.
 func (s Status) Final() bool { return s == StatusSucceeded || s == StatusFailed }
 
-// Reply is a vendor's word about one order. Package operation scrubs it of everything that must not leave before the core
-// gets it, whatever the adapter did.
+// Reply is a vendor's word about one order. Package operation scrubs it of everything that must not leave before the
+// core gets it, whatever the adapter did.
 type Reply struct {
 	Status Status `json:"status"`
 	// Code is the vendor's own code for it (withhold: the outer status, such as "-1").

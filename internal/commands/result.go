@@ -75,10 +75,10 @@ func EventID(words ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// VerdictID is the id of a verdict of an operation. It does not depend on the request or on the way, so that even a store
-// that forgot which request came first cannot make a ledger book an order twice. It does depend on the verdict: should
-// an order that the vendor refused be executed for a later message after such a loss, its success is not dropped as a
-// duplicate of the failure.
+// VerdictID is the id of a verdict of an operation. It does not depend on the request or on the way, so that even a
+// store that forgot which request came first cannot make a ledger book an order twice. It does depend on the verdict:
+// should an order that the vendor refused be executed for a later message after such a loss, its success is not dropped
+// as a duplicate of the failure.
 func (s Spec) VerdictID(key OperationKey, verdict Status) string {
 	return EventID(s.Type, "verdict", string(key), verdict.String())
 }
@@ -204,9 +204,9 @@ func cut(text string, most int) string {
 	return text[:most]
 }
 
-// Least returns the result in the smallest form that still says what was decided, for a log that takes no more: the same
-// id, type, time and subject, the command's own fields, and in truncated the names of the others. It is bounded by a few
-// kilobytes, and the same whoever makes it.
+// Least returns the result in the smallest form that still says what was decided, for a log that takes no more: the
+// same id, type, time and subject, the command's own fields, and in truncated the names of the others. It is bounded by
+// a few kilobytes, and the same whoever makes it.
 func (r Result) Least(spec Spec) Result {
 	var all map[string]json.RawMessage
 	if json.Unmarshal(r.Data, &all) != nil {

@@ -28,8 +28,8 @@ const (
 	// HeaderShed says that the sender's own headers were too large for the dead-letter topic: how many, of how many bytes.
 	// What executes the message is whole.
 	HeaderShed = "pd-shed"
-	// HeaderTruncated says that more than that was too large: the size and SHA-256 of each part that is cut or missing. The
-	// whole message still stands at its origin for as long as that topic keeps it; the letter cannot be replayed.
+	// HeaderTruncated says that more than that was too large: the size and SHA-256 of each part that is cut or missing.
+	// The whole message still stands at its origin for as long as that topic keeps it; the letter cannot be replayed.
 	HeaderTruncated = "pd-truncated"
 )
 
@@ -166,8 +166,8 @@ func bytesOf(headers []stream.Header) (n int) {
 	return n
 }
 
-// readable bounds a text for a person in bytes, and takes out what a terminal acts on: a stranger's message may be quoted
-// in it.
+// readable bounds a text for a person in bytes, and takes out what a terminal acts on: a stranger's message may be
+// quoted in it.
 func readable(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

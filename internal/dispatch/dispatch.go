@@ -114,9 +114,13 @@ func (d *Dispatcher) Handle(ctx context.Context, m stream.Message) error {
 	ctx, span := d.Tracer.Message(ctx, m)
 	t.job.Trace = span.Trace()
 	t.job.Message = t.job.Trace.Carry(m) // what comes of the message, parked copies too, belongs below this span
+	failed := true
+	defer func() { // also where dealing with a panic panics
+		span.About(&t.job.State)
+		span.End(t.outcome, failed)
+	}()
 	err := t.run(ctx)
-	span.About(&t.job.State)
-	span.End(t.outcome, err != nil)
+	failed = err != nil
 	return err
 }
 

@@ -11,8 +11,8 @@ import (
 	"paydispatch/internal/stream"
 )
 
-// maxKey bounds the Kafka keys that we write, in bytes, where they come from a sender; longer ones are cut, or replaced by
-// the operation's own.
+// maxKey bounds the Kafka keys that we write, in bytes, where they come from a sender; longer ones are cut, or replaced
+// by the operation's own.
 const maxKey = 256
 
 // longAgo is further back than any two clocks are apart.
@@ -44,8 +44,8 @@ func (d *Driver) Tell(ctx context.Context, r commands.Result, trace Trace, key [
 	return nil
 }
 
-// publishCopy publishes the copy that waits. Where the log finds it too large it goes without the sender's own headers and
-// with the operation's key instead of a long one, and then without the vendor's words that decide nothing.
+// publishCopy publishes the copy that waits. Where the log finds it too large it goes without the sender's own headers
+// and with the operation's key instead of a long one, and then without the vendor's words that decide nothing.
 func (r *run) publishCopy(ctx context.Context, next *commands.State, act commands.Action) error {
 	job, state := *r.job, *next
 	m := &job.Message
@@ -72,8 +72,8 @@ func (r *run) publishCopy(ctx context.Context, next *commands.State, act command
 	return fmt.Errorf("even the smallest copy of %s: %w", next.Key, stream.ErrTooLarge)
 }
 
-// giveUp decides on the fact again as if the deadline had passed: what cannot wait in its topic must not hold up the lane
-// either, so a person is called now. A later word of the vendor still settles the operation.
+// giveUp decides on the fact again as if the deadline had passed: what cannot wait in its topic must not hold up the
+// lane either, so a person is called now. A later word of the vendor still settles the operation.
 func (r *run) giveUp(ctx context.Context, why error) (done bool, err error) {
 	r.Logger.Error("operation cannot be parked, it is given up", "topic", r.Policy.Spec.Topic, "key", r.state.Key, "err", why)
 	policy := r.Policy

@@ -333,3 +333,18 @@ func TestUnsampled(t *testing.T) {
 	require.Equal(t, theirTrace, got.ID())
 	require.True(t, strings.HasSuffix(got.Parent, "-00"))
 }
+
+// A vendor call that panics ends its span all the same, and is told to whoever counts calls.
+func TestAPanicLeavesNoSpanBehind(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, sdktrace.AlwaysSample())
+	var called []string
+	h.driver.Observe.Called = func(what, outcome string, _ time.Duration) { called = append(called, what+" "+outcome) }
+	h.handle(order("R1", "B1")) // the vendor's queue is empty
+	spans := h.ended()
+	require.Len(t, spans, 2)
+	require.Equal(t, "vendor send", spans[0].Name)
+	require.Equal(t, "panic", attributes(spans[0])["paydispatch.outcome"])
+	require.Equal(t, "parked", attributes(spans[1])["paydispatch.outcome"])
+	require.Equal(t, []string{"send panic"}, called)
+}

@@ -126,7 +126,7 @@ func (o *Operations) Publisher(p stream.Publisher) stream.Publisher {
 
 type publisher struct {
 	stream.Publisher
-	// tooLarge is no fault of Kafka's: a dead letter is cut then, and published once more.
+	// tooLarge is no fault of Kafka's: what is published is made smaller then, and published once more.
 	published, failed, tooLarge prometheus.Observer
 }
 

@@ -162,7 +162,7 @@ func (t *tool) replay(ctx context.Context, topic string, names []string, f repla
 		names = slices.DeleteFunc(names, func(n string) bool { return n == name(m) })
 		if _, cut := m.Header(dispatch.HeaderTruncated); cut {
 			skipped++
-			fmt.Fprintf(t.Out, "%s is only the beginning of a message that was too large: not sent\n", name(m))
+			fmt.Fprintf(t.Out, "%s is only a part of a message that was too large: not sent\n", name(m))
 			return nil
 		}
 		if _, parked := m.Header(operation.HeaderState); parked && !strings.HasPrefix(cameFrom(m), topic+".delay.") {

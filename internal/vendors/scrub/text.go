@@ -50,7 +50,7 @@ func without(text string, known []string) string {
 }
 
 func maskRuns(in []rune) []rune {
-	return replaceRuns(in, func(_ rune, found []rune, digits int, _ rune) bool { return digits >= minRun && len(found) > 0 })
+	return replaceRuns(in, func(_ rune, _ []rune, digits int, _ rune) bool { return digits >= minRun })
 }
 
 // replaceRuns masks the runs of digits that personal says it of. It is given the rune before the run, the run, its

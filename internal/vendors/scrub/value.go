@@ -15,8 +15,8 @@ const (
 	minDigitsInside = minRun
 )
 
-// Bound returns a vendor's value in at most 250 readable characters. It masks nothing: for values that an adapter judges
-// otherwise, and for those that a setting wants shown.
+// Bound returns a vendor's value in at most 250 readable characters. It masks nothing: for values that an adapter
+// judges otherwise, and for those that a setting wants shown.
 func Bound(in string) string { return bound(printable(in)) }
 
 // value makes a vendor's value fit for results. What reads like an identifier, an amount or a time keeps every
@@ -37,7 +37,8 @@ func value(in string, known []string) string {
 	return maskNumbers(cut(maskNumbers(in)))
 }
 
-// plain reports whether a text consists of identifier characters and is not too long: then it needs no change of its own.
+// plain reports whether a text consists of identifier characters and is not too long: then it needs no change of its
+// own.
 func plain(in string) bool { return len(in) <= MaxText && identifier(in) }
 
 // identifier reports whether a text may be an identifier, an amount, a time or a word, alone or listed: printable ASCII
@@ -101,8 +102,8 @@ func bound(in string) string {
 	return shorten([]rune(in))
 }
 
-// cut bounds an identifier. A digest of the whole stands at the end, so that two long ones that begin alike still differ;
-// it has digits only, so that what it stands in reads as it did.
+// cut bounds an identifier. A digest of the whole stands at the end, so that two long ones that begin alike still
+// differ; it has digits only, so that what it stands in reads as it did.
 func cut(in string) string {
 	if len(in) <= MaxText {
 		return in
@@ -134,7 +135,8 @@ func personalNumber(number string) bool {
 // isMobile: 11 digits that begin with 13 to 19.
 func isMobile(n string) bool { return len(n) == 11 && digitsOnly(n) && n[0] == '1' && n[1] >= '3' }
 
-// isIdentity: a Chinese identity number of 18 characters, with a date of birth and a fitting check character (GB 11643).
+// isIdentity: a Chinese identity number of 18 characters, with a date of birth and a fitting check character (GB
+// 11643).
 func isIdentity(n string) bool {
 	if len(n) != 18 || !digitsOnly(n[:17]) || n[0] == '0' || n[0] == '9' && n[1] != '1' {
 		return false

@@ -346,7 +346,7 @@ func (r *run) take(standing idempotency.Record) error {
 func (r *run) takeOver(state commands.State) error {
 	ours := state.Fingerprint == r.began || slices.Contains(r.job.Command.Fingerprints, state.Fingerprint)
 	if ours && r.state.Phase != commands.New {
-		state, _ = state.Joined(*r.state)
+		state = r.joined(state, *r.state)
 	}
 	*r.state = state
 	switch r.job.Entry.(type) {
@@ -386,8 +386,16 @@ func (d *Driver) Recall(memory commands.State, rec idempotency.Record, fingerpri
 	if err != nil || state.Fingerprint != memory.Fingerprint && !slices.Contains(fingerprints, state.Fingerprint) {
 		return state, err
 	}
-	state, _ = state.Joined(memory)
-	return state, nil
+	return d.joined(state, memory), nil
+}
+
+// joined returns what must be believed of an operation with this record and a memory beside it. A question can be put
+// again, so that for one the record is as good.
+func (d *Driver) joined(record, memory commands.State) commands.State {
+	if d.Policy.Spec.Effect != commands.EffectRead {
+		record, _ = record.Joined(memory)
+	}
+	return record
 }
 
 func decode(value []byte) (commands.State, error) {

@@ -118,8 +118,8 @@ func happenings() []happening {
 	early := func(s State) Event { return Answered{Reply: reply(StatusMissing), Put: s.SentAt.Add(time.Second)} }
 	list = append(list,
 		happening{"answered missing, asked before the settle delay", early},
-		happening{"answered missing, overtaken", always(Answered{Reply: reply(StatusMissing), Put: now, Overtaken: true})})
-	list = append(list, happening{"ask-failed", always(AskFailed{Code: "timeout"})})
+		happening{"answered missing, overtaken", always(Answered{Reply: reply(StatusMissing), Put: now, Overtaken: true})},
+		happening{"ask-failed", always(AskFailed{Code: "timeout"})})
 	for _, st := range []Status{StatusSucceeded, StatusFailed, StatusPending} {
 		list = append(list, happening{"called-back " + st.String(), always(CalledBack{Reply: reply(st)})})
 	}

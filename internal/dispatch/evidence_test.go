@@ -70,7 +70,7 @@ func TestNoSuchOrderIsNotWeighedOnAnothersRecord(t *testing.T) {
 		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
 		h.vendor.asks = []answer{says(commands.StatusMissing)}
 		h.handle(order("R1", "B1", "1.00"))
-		copy := h.due()
+		copied := h.due()
 		time.Sleep(time.Minute)
 		key := operation.Key(spec, "B1")
 		other := false
@@ -89,7 +89,7 @@ func TestNoSuchOrderIsNotWeighedOnAnothersRecord(t *testing.T) {
 			return do()
 		}
 		h.vendor.asks = []answer{says(commands.StatusMissing), says(commands.StatusSucceeded)}
-		h.handle(copy)
+		h.handle(copied)
 		require.Equal(t, 1, h.vendor.sent)
 		require.Equal(t, []string{"succeeded"}, h.log.kinds())
 	})
@@ -238,7 +238,7 @@ func TestWhatWasNotSentCostsNothing(t *testing.T) {
 		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
 		h.vendor.asks = []answer{fails(commands.ClassUnknown)}
 		h.handle(order("R1", "B1", "1.00"))
-		copy := h.due()
+		copied := h.due()
 		unfit := true
 		h.fit = func() error {
 			if unfit {
@@ -248,7 +248,7 @@ func TestWhatWasNotSentCostsNothing(t *testing.T) {
 		}
 		h.Dispatcher = h.restart()
 		for range 10 {
-			require.ErrorContains(t, h.Handle(context.Background(), copy), "the replica is away")
+			require.ErrorContains(t, h.Handle(context.Background(), copied), "the replica is away")
 			require.ErrorContains(t, h.Handle(context.Background(), order("R2", "B2", "1.00")), "the replica is away")
 		}
 		require.Equal(t, 1, h.vendor.sent)
@@ -259,7 +259,7 @@ func TestWhatWasNotSentCostsNothing(t *testing.T) {
 		require.Zero(t, record.Version, "not even the intent is stored")
 		unfit = false
 		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
-		h.handle(copy)
+		h.handle(copied)
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(order("R2", "B2", "1.00"))
 		require.Equal(t, []string{"succeeded", "succeeded"}, h.log.kinds())
@@ -339,11 +339,11 @@ func TestAParkedCopyThatKnowsMoreThanTheRecord(t *testing.T) {
 	}
 	for to := range 3 {
 		inBubble(t, func(h *house) {
-			copy := rewound(h, to)
+			copied := rewound(h, to)
 			sent := h.vendor.sent
 			h.vendor.asks = []answer{says(commands.StatusMissing)}
 			h.Dispatcher = h.restart()
-			h.handle(copy)
+			h.handle(copied)
 			require.Equal(t, sent, h.vendor.sent, "the settle delay runs from the submission that the copy knows of, record %d", to)
 			h.vendor.asks = []answer{says(commands.StatusSucceeded)}
 			h.handle(h.due())
@@ -473,7 +473,7 @@ func TestAConflictWithAnOlderRecordForgetsNothing(t *testing.T) {
 		h.vendor.sends = []answer{{reply: commands.Reply{Status: commands.StatusRefused, Code: "-1"}}}
 		h.vendor.asks = []answer{says(commands.StatusMissing)}
 		h.handle(order("R1", "B1", "1.00"))
-		copy := h.due()
+		copied := h.due()
 		time.Sleep(time.Minute)
 		back := false
 		h.store.swapped = func(name string, _ []byte, do func() (idempotency.Record, error)) (idempotency.Record, error) {
@@ -486,7 +486,7 @@ func TestAConflictWithAnOlderRecordForgetsNothing(t *testing.T) {
 			return do()
 		}
 		h.vendor.asks = []answer{says(commands.StatusMissing), says(commands.StatusMissing)}
-		h.handle(copy)
+		h.handle(copied)
 		require.Equal(t, 1, h.vendor.sent, "the refusal is known")
 		require.Equal(t, []string{"failed"}, h.log.kinds())
 	})

@@ -47,8 +47,7 @@ type Config struct {
 	Keys commands.Keyring
 	// Timeout bounds one vendor call; shorter than Policy.Lease.
 	Timeout time.Duration
-	// Fit says why this process must not call the vendor now about what has an effect: its clock is off, replicas are
-	// away. The message is then tried again, and nothing was sent or asked. nil: it always may.
+	// Fit says why this process must not call the vendor now: its clock is off, replicas are away. The message is then tried again, and nothing was sent or asked. nil: it always may.
 	Fit func() error
 	// Now is the wall clock; nil means time.Now without its monotonic reading, which stands still while a machine is
 	// suspended and so must not decide whether a lease is over.
@@ -406,9 +405,9 @@ func decode(value []byte) (commands.State, error) {
 	return state, nil
 }
 
-// fit says why the vendor must not be called now. A question that has no effect and settles nothing may always be put.
+// fit says why the vendor must not be called now.
 func (r *run) fit() error {
-	if r.Fit == nil || r.Policy.Spec.Effect == commands.EffectRead {
+	if r.Fit == nil {
 		return nil
 	}
 	if err := r.Fit(); err != nil {

@@ -30,6 +30,14 @@ func (w *world) now(inc *incarnation) time.Time {
 	return now.Add(inc.clock.little)
 }
 
+// elsewhere is a moment of a process' clock as the bubble's clock, which the lanes wait by, has it.
+func (w *world) elsewhere(inc *incarnation, at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return at.Add(time.Since(w.now(inc)))
+}
+
 func (c clock) off(now time.Time) bool { return !now.Before(c.from) && now.Before(c.to) }
 
 // fit is what the record store says of a process: its clock is far off, or its writes are not acknowledged.

@@ -175,7 +175,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 	consumer := w.broker.Consumer(group, d.Topics(), memstream.ConsumerConfig{
 		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc), Witnesses: w.witnesses(),
 		Stream: stream.Config{
-			Due: d.Due, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
+			Due: func(m stream.Message) time.Time { return w.elsewhere(inc, d.Due(m)) }, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
 			RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second,
 			Jitter: func(name string, attempt int) float64 { return unit(fmt.Sprint(inc.name, name, attempt)) },
 		},

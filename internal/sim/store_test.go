@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"time"
@@ -92,7 +93,7 @@ func (w *watch) handled(m message) bool {
 		return false
 	}
 	for _, c := range w.commands[m.topic] {
-		if string(c.Value) == string(m.value) && w.offsets[m.topic][c.Partition] <= c.Offset {
+		if bytes.Equal(c.Value, m.value) && w.offsets[m.topic][c.Partition] <= c.Offset {
 			return false
 		}
 	}

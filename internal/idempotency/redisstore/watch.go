@@ -191,7 +191,7 @@ func (s *Store) measure(ctx context.Context) error {
 		return unavailable("learning the cluster's layout", err)
 	}
 	sights := make([]sight, len(shares))
-	each(len(shares), func(i int) error {
+	_ = each(len(shares), func(i int) error { // what failed is in the sights
 		sights[i] = s.see(ctx, shares[i])
 		return nil
 	})

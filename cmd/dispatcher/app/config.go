@@ -10,6 +10,7 @@ import (
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/callback"
 	"paydispatch/internal/commands"
+	"paydispatch/internal/operation"
 	"paydispatch/internal/vendors/catalog"
 	"paydispatch/internal/vendors/daxpay"
 	"paydispatch/internal/vendors/esign"
@@ -124,6 +125,36 @@ func (c Config) notifyURL() (func(order string) string, error) {
 		return nil, err
 	}
 	return func(order string) string { return callback.URL(base, "withhold", tokens, order) }, nil
+}
+
+// toleranceShare is the part of a settle delay by which clocks may differ: what is decided by that delay must not be
+// decided by their difference.
+const toleranceShare = 10
+
+// tolerance is how far the clock of this machine may be from that of Redis, going by the settle delay that all commands
+// with an effect share; 0 when none of them is served.
+func (c Config) tolerance() time.Duration {
+	if !slices.ContainsFunc(effective(), func(s commands.Spec) bool { return c.serves([]string{s.Topic}) }) {
+		return 0
+	}
+	return c.Withhold.Settle / toleranceShare
+}
+
+// witnesses are the topics that the commands of this system with an effect leave traces in, whichever of them this process
+// serves: another deployment, or this one under another group, may have handled them with the same Redis.
+func (c Config) witnesses() []string {
+	var names []string
+	for _, spec := range effective() {
+		names = append(names, spec.ResultTopic, spec.DeadLetterTopic())
+		names = append(names, operation.DelayTopics(spec.Topic, c.Operations.Tiers(c.Withhold, spec.Topic))...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// effective lists the topics whose commands do more than ask.
+func effective() []commands.Spec {
+	return slices.DeleteFunc(catalog.Specs(), func(s commands.Spec) bool { return s.Effect == commands.EffectRead })
 }
 
 func (c Config) checkTopics() error {

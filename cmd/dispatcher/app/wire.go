@@ -48,14 +48,15 @@ func start(s *service.Service, c Config, secret secrets) error {
 	prepared := make(chan struct{})
 	ready := admin.Check{Name: "prepared", Probe: service.Closed(prepared, "the group was not joined yet")}
 	moving := admin.Check{Name: "lanes", Probe: m.heads.moving(c.Group.StuckAfter)}
-	if err := s.Admin(ready, moving); err != nil {
+	fit := admin.Check{Name: "fit", Probe: s.Fit}
+	if err := s.Admin(ready, moving, fit); err != nil {
 		return err
 	}
 	kafka, err := c.Kafka.Config(name)
 	if err != nil {
 		return err
 	}
-	store, err := s.Store(c.Redis, m.operations)
+	store, err := s.Store(c.Redis, c.tolerance(), m.operations)
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,8 @@ func start(s *service.Service, c Config, secret secrets) error {
 			s.Log.Info("prepared", "seen_before", seenBefore)
 			return nil
 		},
-		OnGap: m.gap, OnBehind: m.backlog,
+		Witnesses: c.witnesses(),
+		OnGap:     m.gap, OnBehind: m.backlog,
 		Heartbeat: c.Group.Heartbeat, Session: c.Group.SessionTimeout, Rebalance: c.Group.RebalanceTimeout,
 	})
 	if err != nil {

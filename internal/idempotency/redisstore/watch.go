@@ -75,29 +75,37 @@ func (s *Store) Fit() error {
 	return h.rule.Check(last, h.read())
 }
 
-// Watch looks at the servers again and again until ctx ends, and keeps the epochs alive.
+// Watch looks at the servers again and again until ctx ends, and keeps the epochs alive. What Fit says is told before each
+// look, since a step of own clock shows only until the next measurement.
 func (s *Store) Watch(ctx context.Context) error {
 	tick := time.NewTicker(s.config.Every)
 	defer tick.Stop()
-	every := min(keepEvery, s.config.Lifetime/16)
-	var kept time.Time
+	kept := s.turn(ctx, time.Time{})
+	s.config.OnLook(s.Fit(), s.skew())
 	for {
-		s.config.OnLook(s.Fit(), s.skew())
-		failed := s.measure(ctx)
-		if failed == nil && time.Since(kept) >= every {
-			if failed = s.keep(ctx); failed == nil {
-				kept = time.Now()
-			}
-		}
-		if failed != nil && ctx.Err() == nil {
-			s.config.Logger.Debug("looking at redis failed", "err", failed)
-		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		s.config.OnLook(s.Fit(), s.skew())
+		kept = s.turn(ctx, kept)
 	}
+}
+
+// turn looks once, and renews the epochs when it is time to. It returns when they were renewed last. What fails shows in
+// Fit, or at the next operation.
+func (s *Store) turn(ctx context.Context, kept time.Time) time.Time {
+	err := s.measure(ctx)
+	if err == nil && time.Since(kept) >= min(keepEvery, s.config.Lifetime/16) {
+		if err = s.keep(ctx); err == nil {
+			return time.Now()
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.config.Logger.Debug("looking at redis failed", "err", err)
+	}
+	return kept
 }
 
 // Look does what [Store.Watch] does again and again: it reads the servers' clocks, finds losses that no epoch tells,

@@ -245,13 +245,15 @@ func TestWatchLooksUntilItIsStopped(t *testing.T) {
 	config.OnLook = func(err error, _ time.Duration) { looks <- err }
 	s := open(t, config)
 	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Watch(ctx) }()
 	require.NoError(t, <-looks, "it was measured before it is told")
 	require.NoError(t, s.Prepare(t.Context(), false))
 	server.FastForward(config.Lifetime / 2)
-	for server.TTL(s.epochKey(15)) < config.Lifetime {
-		<-looks // epochs are renewed meanwhile
+	for n := 0; server.TTL(s.epochKey(15)) < config.Lifetime; n++ {
+		require.Less(t, n, 1000, "epochs are renewed meanwhile")
+		<-looks
 	}
 	stop()
 	var err error

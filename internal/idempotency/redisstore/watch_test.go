@@ -241,14 +241,20 @@ func TestWatchLooksUntilItIsStopped(t *testing.T) {
 	server := miniredis.RunT(t)
 	config := testConfig(server.Addr())
 	config.Every, config.Tolerance, config.Lifetime, config.AskWindow = 10*time.Millisecond, 10*time.Second, time.Second, time.Second
+	server.SetTime(time.Now().Add(-5 * time.Second))
 	looks := make(chan error)
-	config.OnLook = func(err error, _ time.Duration) { looks <- err }
+	var ahead atomic.Int64
+	config.OnLook = func(err error, skew time.Duration) {
+		ahead.Store(int64(skew.Round(5 * time.Second)))
+		looks <- err
+	}
 	s := open(t, config)
 	ctx, stop := context.WithCancel(t.Context())
 	t.Cleanup(stop)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Watch(ctx) }()
 	require.NoError(t, <-looks, "it was measured before it is told")
+	require.Equal(t, 5*time.Second, time.Duration(ahead.Load()))
 	require.NoError(t, s.Prepare(t.Context(), false))
 	server.FastForward(config.Lifetime / 2)
 	for n := 0; server.TTL(s.epochKey(15)) < config.Lifetime; n++ {

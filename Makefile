@@ -50,6 +50,12 @@ sim: ## the simulation of the whole service: SEEDS=n of them, or the one SEED=x
 	@$(if $(SEED),SEED=$(SEED),SEEDS=$(or $(SEEDS),300)) $(GO) test -vet=off ./internal/sim -run '^TestSimulation' \
 		-count=1 -v -timeout 30m
 
+.PHONY: mutants
+mutants: ## plant mistakes in the code that decides about money, and see the tests find them: ONLY=pattern TABLE=file
+	@$(GO) run ./test/mutants $(if $(ONLY),-only '$(ONLY)') $(if $(TABLE),-table $(TABLE))
+	@$(GO) test -vet=off ./internal/sim -run '^TestMutationsAreCaught' -count=1 -v -timeout 30m | \
+		grep -E '^(--- |[0-9]+ mutations|  [^ ]|ok|FAIL)'
+
 .PHONY: race
 race: ## every test under the race detector (needs a C compiler)
 	@$(GO) test -race -vet=off ./...

@@ -82,17 +82,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.Tracer != nil {
 		ctx, span = h.Tracer.Callback(ctx, h.Vendor)
 	}
-	verdict, about := h.take(ctx, w, r)
-	took := time.Since(began)
-	if span != nil {
-		span.About(&about)
-		span.End(verdict, verdict == VerdictFault)
-	}
-	if h.Observe != nil {
-		h.Observe(verdict, took)
-	}
-	h.Logger.Info("callback", "vendor", h.Vendor, "verdict", verdict, "key", about.Key, "request_id", about.RequestID,
-		"trace_id", operation.Trace{Parent: about.Trace}.ID(), "took", took)
+	verdict, about := VerdictFault, commands.State{}
+	defer func() { // a panic goes on to the server, and is seen here
+		took := time.Since(began)
+		if span != nil {
+			span.About(&about)
+			span.End(verdict, verdict == VerdictFault)
+		}
+		if h.Observe != nil {
+			h.Observe(verdict, took)
+		}
+		h.Logger.Info("callback", "vendor", h.Vendor, "verdict", verdict, "key", about.Key, "request_id", about.RequestID,
+			"trace_id", operation.Trace{Parent: about.Trace}.ID(), "took", took)
+	}()
+	verdict, about = h.take(ctx, w, r)
 	h.answer(w, verdict)
 }
 

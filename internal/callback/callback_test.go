@@ -354,3 +354,19 @@ func TestSignedCallbacksAreHints(t *testing.T) {
 		})
 	}
 }
+
+// A callback that breaks the handler down is counted too, as our fault.
+func TestAPanicIsCounted(t *testing.T) {
+	t.Parallel()
+	var verdicts []string
+	h := callback.New(callback.Config{
+		Reader: broken{}, MaxBody: 64, Timeout: time.Second, Limit: rate.NewLimiter(rate.Inf, 1), Logger: slog.New(slog.DiscardHandler),
+		Observe: func(v string, _ time.Duration) { verdicts = append(verdicts, v) },
+	})
+	require.Panics(t, func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil)) })
+	require.Equal(t, []string{callback.VerdictFault}, verdicts)
+}
+
+type broken struct{}
+
+func (broken) Read(*http.Request, func() ([]byte, error)) (callback.Word, error) { panic("a bug") }

@@ -71,7 +71,7 @@ func (m *move) arrived(e Arrived) (Action, error) {
 	case sameContent:
 		return m.answer(s.duplicate(m.policy.Spec, e.Request, m.now))
 	}
-	r := Rejection{RequestID: e.Request, Key: s.Key, Content: first(e.Fingerprints)}
+	r := Rejection{RequestID: e.Request, Key: s.Key, Content: first(e.Fingerprints), Origin: e.Origin}
 	if e.Request == s.RequestID {
 		r.Reason, r.Detail = "request_reused", "this requestId was used before with another content; nothing was sent for this message"
 	} else {
@@ -82,23 +82,37 @@ func (m *move) arrived(e Arrived) (Action, error) {
 
 // begin takes up an operation of which nothing is recorded.
 func (m *move) begin(e Arrived) (Action, error) {
-	forgot := !e.Forgot.IsZero()
+	lost := m.lost(e)
 	switch m.policy.Spec.Effect {
 	case EffectRead:
 		m.state.Phase = Asking
 		return m.ask()
 	case EffectOnce:
 		// It cannot be asked about, so only what was written after the loss is known to be new.
-		if forgot && !e.Written.After(e.Forgot) {
-			return m.unclear(e.Forgot, "the record store lost its memory after this command was written; it may have been executed before")
+		if !lost.IsZero() && m.policy.MayPrecede(e.Written, lost, m.now) {
+			return m.unclear(lost, "the record of this command may be lost; it may have been executed before")
 		}
 		return m.send()
 	}
-	if forgot {
+	if !lost.IsZero() {
 		// A process that stored its intent just before the loss may be at it until its lease is over.
-		return m.unclear(e.Forgot.Add(m.policy.Lease), "")
+		return m.unclear(lost.Add(m.policy.Lease), "")
 	}
 	return m.send()
+}
+
+// lost is until when a submission of this operation may have been recorded of which no record tells any more; zero when
+// none can have been. The store knows of its own losses. Beside them a record ends with its lifetime, while a topic that
+// is played again brings its message back.
+func (m *move) lost(e Arrived) time.Time {
+	if m.policy.Lifetime == 0 {
+		return e.Forgot
+	}
+	expired := m.now.Add(-m.policy.Lifetime)
+	if expired.After(e.Forgot) && m.policy.MayPrecede(e.Written, expired, m.now) {
+		return expired
+	}
+	return e.Forgot
 }
 
 // askAnew puts a question again, for another request, that found no answer before its deadline.
@@ -114,7 +128,8 @@ func (m *move) unclear(last time.Time, why string) (Action, error) {
 	if m.policy.Spec.Effect == EffectOnce {
 		return m.settle(Reply{Status: StatusUnknown, Code: "unknown", Message: why + "; it was not sent again"})
 	}
-	m.state.Phase, m.state.SentAt = Asking, last
+	m.state.Phase = Asking
+	m.state.SentAt = latest(m.state.SentAt, last) // a loss of memory may have moved it beyond the lease of this submission
 	return m.ask()
 }
 
@@ -169,6 +184,9 @@ func (m *move) replied(e Replied) (Action, error) {
 	if m.state.Phase == New {
 		return m.refuse(e, ReasonImpossible)
 	}
+	if m.state.Contradicted(&m.policy.Spec, e.Reply) != "" {
+		return m.sendFailed(SendFailed{Attempt: e.Attempt, Code: ReasonMismatch})
+	}
 	switch e.Reply.Status {
 	case StatusSucceeded, StatusFailed:
 		return m.settle(e.Reply)
@@ -219,6 +237,9 @@ func (m *move) answered(e Answered) (Action, error) {
 	if m.state.Phase == New {
 		return m.refuse(e, ReasonImpossible)
 	}
+	if m.state.Contradicted(&m.policy.Spec, e.Reply) != "" {
+		return m.askFailed(AskFailed{Code: ReasonMismatch})
+	}
 	switch e.Reply.Status {
 	case StatusSucceeded, StatusFailed:
 		return m.settle(e.Reply)
@@ -226,24 +247,26 @@ func (m *move) answered(e Answered) (Action, error) {
 		return m.pending(e.Reply)
 	case StatusMissing:
 		if m.policy.Spec.Effect == EffectMoney {
-			return m.missing()
+			return m.missing(e)
 		}
 	}
 	return m.refuse(e, ReasonImpossible)
 }
 
-// missing weighs a "no such order". It counts only once the settle delay since the last possible submission has passed,
-// and never against the vendor's own earlier word that the order exists.
-func (m *move) missing() (Action, error) {
+// missing weighs a "no such order". It counts only if the question was put once the settle delay since the last possible
+// submission had passed, and never against the vendor's own earlier word that the order exists.
+func (m *move) missing(e Answered) (Action, error) {
 	s := &m.state
-	wait := s.SentAt.Add(m.policy.Settle).Sub(m.now)
+	counts := m.policy.settled(s.SentAt)
 	switch {
-	case s.Phase != Asking && s.Phase != Refused && s.Phase != Pending:
+	case e.Overtaken, s.Phase != Asking && s.Phase != Refused && s.Phase != Pending:
 		return m.late()
 	case s.Phase == Pending:
 		return m.park(0)
-	case wait > 0:
-		return m.park(wait)
+	case m.now.Before(counts):
+		return m.park(counts.Sub(m.now))
+	case e.Put.Before(counts):
+		return m.ask() // the answer took its time, or this process stood still with it
 	case s.Phase == Refused:
 		return m.settle(Reply{Status: StatusFailed, Code: s.Refusal.Code, Message: s.Refusal.Message, Fields: s.Refusal.Fields})
 	case s.Sends >= m.policy.MaxSends:
@@ -274,10 +297,8 @@ func (m *move) calledBack(e CalledBack) (Action, error) {
 	if m.state.Phase == New {
 		return m.refuse(e, ReasonUnknownOrder)
 	}
-	for _, field := range m.policy.Spec.MatchFields {
-		if contradicts(e.Reply.Fields[field], m.state.Seen[field]) || contradicts(e.Reply.Fields[field], m.state.Carry[field]) {
-			return m.refuse(e, ReasonMismatch)
-		}
+	if m.state.Contradicted(&m.policy.Spec, e.Reply) != "" {
+		return m.refuse(e, ReasonMismatch)
 	}
 	switch e.Reply.Status {
 	case StatusSucceeded, StatusFailed:
@@ -360,7 +381,7 @@ func (m *move) see(r Reply) {
 			delete(seen, name)
 		}
 	}
-	m.state.Seen = seen
+	m.state.Seen = remembered(seen, m.policy.Spec)
 }
 
 func (m *move) send() (Action, error) {
@@ -425,8 +446,6 @@ func (m *move) giveUp() (Action, error) {
 	m.state.Phase = Unresolved
 	return m.announce()
 }
-
-func contradicts(a, b string) bool { return a != "" && b != "" && a != b }
 
 func first(s []string) string {
 	if len(s) == 0 {

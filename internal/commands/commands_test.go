@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -304,4 +306,15 @@ func FuzzVerifyToken(f *testing.F) {
 			require.Equal(t, ring.Token(order), token)
 		}
 	})
+}
+
+// A digest made for one purpose is none for another: who knows an order's fingerprint cannot make its callback address.
+func TestDigestsOfTwoPurposesDiffer(t *testing.T) {
+	t.Parallel()
+	ring, err := NewKeyring([]byte("0123456789abcdef"))
+	require.NoError(t, err)
+	raw, err := hex.DecodeString(ring.Fingerprints([]byte("B1"))[0])
+	require.NoError(t, err)
+	require.False(t, ring.VerifyToken("B1", base64.RawURLEncoding.EncodeToString(raw)))
+	require.True(t, ring.VerifyToken("B1", ring.Token("B1")))
 }

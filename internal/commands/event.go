@@ -3,8 +3,7 @@ package commands
 import "time"
 
 // Event is a fact that moves an operation. The set is closed: Arrived, Due, Replied, SendFailed, Answered, AskFailed,
-// CalledBack,
-// Nudged, Published.
+// CalledBack, Nudged, Published.
 type Event interface{ event() string }
 
 // Arrived: a command message of this operation is at hand, for the first time or again.
@@ -15,13 +14,15 @@ type Arrived struct {
 	// Forgot is when the store was found to have lost its memory; zero when it never did. A new operation is then asked
 	// about before it is sent.
 	Forgot time.Time
-	// Written is when the message was written to its topic.
+	// Written is when the message was written to its topic, by its producer's clock; see Policy.Margin.
 	Written time.Time
+	// Origin is topic/partition/offset of the message, for the results that name it.
+	Origin string
 }
 
 // Due: a parked copy of this operation has come due.
 type Due struct {
-	// Parks is the count that the copy carries.
+	// Parks is the count that the copy carries, or that of the state when the copy knew more than the record.
 	Parks int
 }
 
@@ -44,7 +45,15 @@ type SendFailed struct {
 }
 
 // Answered: the vendor answered our question.
-type Answered struct{ Reply Reply }
+type Answered struct {
+	Reply Reply
+	// Put is when the question was put. A "no such order" proves something about that moment, not about the one at
+	// which it is weighed.
+	Put time.Time
+	// Overtaken: another writer changed the record since the question was put. What the answer says of a verdict is
+	// true all the same; a "no such order" is not weighed on a record that it was not put for.
+	Overtaken bool
+}
 
 // AskFailed: our question brought no answer that counts.
 type AskFailed struct {

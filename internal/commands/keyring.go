@@ -41,22 +41,34 @@ func (k Keyring) Fingerprints(content []byte) []string {
 }
 
 // Token returns the unguessable word (128 bits, URL-safe) that stands in the callback address of one order.
-func (k Keyring) Token(order string) string {
-	if len(k.keys) == 0 {
-		return ""
-	}
-	return base64.RawURLEncoding.EncodeToString(digest(k.keys[0], "callback", []byte(order)))
-}
+func (k Keyring) Token(order string) string { return k.sign("callback", []byte(order)) }
 
 // VerifyToken reports, in constant time, whether token belongs to order under any of the keys.
 func (k Keyring) VerifyToken(order, token string) bool {
-	got, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil {
-		return false
+	return k.verify("callback", []byte(order), token)
+}
+
+// Seal returns the proof (128 bits, URL-safe) that a holder of the keys wrote content, "" where there is no key. Whoever
+// guesses has one try a message, so that 128 bits are enough, as they are for a token.
+func (k Keyring) Seal(content []byte) string { return k.sign("parked", content) }
+
+// VerifySeal reports, in constant time, whether seal proves content under any of the keys.
+func (k Keyring) VerifySeal(content []byte, seal string) bool {
+	return k.verify("parked", content, seal)
+}
+
+func (k Keyring) sign(use string, content []byte) string {
+	if len(k.keys) == 0 {
+		return ""
 	}
+	return base64.RawURLEncoding.EncodeToString(digest(k.keys[0], use, content))
+}
+
+// verify compares the encoded words, so that there is one spelling of each.
+func (k Keyring) verify(use string, content []byte, word string) bool {
 	ok := false
 	for _, key := range k.keys {
-		ok = hmac.Equal(got, digest(key, "callback", []byte(order))) || ok
+		ok = hmac.Equal([]byte(word), []byte(base64.RawURLEncoding.EncodeToString(digest(key, use, content)))) || ok
 	}
 	return ok
 }

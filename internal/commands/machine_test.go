@@ -113,9 +113,13 @@ func happenings() []happening {
 		list = append(list, happening{"send-failed " + c.String(), func(s State) Event { return SendFailed{Attempt: s.Sends, Class: c, Code: "x"} }})
 	}
 	for _, st := range []Status{StatusSucceeded, StatusFailed, StatusPending, StatusMissing, StatusRefused, StatusUnclear} {
-		list = append(list, happening{"answered " + st.String(), always(Answered{Reply: reply(st)})})
+		list = append(list, happening{"answered " + st.String(), always(Answered{Reply: reply(st), Put: now})})
 	}
-	list = append(list, happening{"ask-failed", always(AskFailed{Code: "timeout"})})
+	early := func(s State) Event { return Answered{Reply: reply(StatusMissing), Put: s.SentAt.Add(time.Second)} }
+	list = append(list,
+		happening{"answered missing, asked before the settle delay", early},
+		happening{"answered missing, overtaken", always(Answered{Reply: reply(StatusMissing), Put: now, Overtaken: true})},
+		happening{"ask-failed", always(AskFailed{Code: "timeout"})})
 	for _, st := range []Status{StatusSucceeded, StatusFailed, StatusPending} {
 		list = append(list, happening{"called-back " + st.String(), always(CalledBack{Reply: reply(st)})})
 	}
@@ -123,6 +127,8 @@ func happenings() []happening {
 	mismatch.Fields = map[string]string{"pay_order_no": "P2"}
 	return append(list,
 		happening{"called-back, other pay_order_no", always(CalledBack{Reply: mismatch})},
+		happening{"replied, other pay_order_no", func(s State) Event { return Replied{Attempt: s.Sends, Reply: mismatch} }},
+		happening{"answered, other pay_order_no", always(Answered{Reply: mismatch, Put: now})},
 		happening{"nudged", always(Nudged{})},
 		happening{"published", always(Published{})},
 	)
@@ -336,7 +342,7 @@ func TestProgress(t *testing.T) {
 	s := base(Asking)
 	ids := map[string]bool{}
 	hear := func(process, other string) (reported bool) {
-		next, act, err := Advance(s, Answered{Reply{Status: StatusPending, Fields: map[string]string{"process": process, "other": other}}}, p, now)
+		next, act, err := Advance(s, Answered{Reply: Reply{Status: StatusPending, Fields: map[string]string{"process": process, "other": other}}}, p, now)
 		require.NoError(t, err)
 		if reported = act.Do == DoReport; reported {
 			require.False(t, ids[act.Result.ID], "each change has an id of its own")
@@ -366,7 +372,7 @@ func TestProgressToNull(t *testing.T) {
 	s.Seen = map[string]string{"process": "CREATED", "letter": "AUDITING", "other": "x"}
 	s.Told = s.progress(p.Spec)
 	reply := Reply{Status: StatusPending, Fields: map[string]string{"process": "CREATED"}, Extra: map[string]json.RawMessage{"letter": json.RawMessage("null")}}
-	next, act, err := Advance(s, Answered{reply}, p, now)
+	next, act, err := Advance(s, Answered{Reply: reply}, p, now)
 	require.NoError(t, err)
 	require.Equal(t, DoReport, act.Do)
 	require.Equal(t, map[string]string{"process": "CREATED", "other": "x"}, next.Seen)

@@ -48,6 +48,20 @@ func (p Phase) String() string {
 // Final reports whether a verdict was reached. Final phases never move to another verdict.
 func (p Phase) Final() bool { return p == Settled || p == Announced }
 
+// rank orders what two states of one submission know: where they differ the higher one heard more. Sending knows less
+// than what follows it, and more than the proof that an earlier submission did not leave.
+func (p Phase) rank() int {
+	switch p {
+	case New:
+		return 0
+	case Waiting:
+		return 1
+	case Sending:
+		return 2
+	}
+	return int(p) + 1 // in the order of an operation's life
+}
+
 // MarshalText implements encoding.TextMarshaler.
 func (p Phase) MarshalText() ([]byte, error) {
 	if int(p) >= len(phaseNames) {

@@ -24,6 +24,30 @@ type Policy struct {
 	Patience time.Duration
 	// Tiers are the delays of the delay topics, ascending.
 	Tiers []time.Duration
+	// Lifetime is that of a record after its last write. A message written longer ago may have been executed under a
+	// record that is gone. 0: records do not expire.
+	Lifetime time.Duration
+	// Margin is how far a producer's clock, which writes a message's time, may be off. Where it matters whether a
+	// message is older than a loss of memory, one that is not newer by the margin counts as older.
+	Margin time.Duration
+}
+
+// skewParts is the part of the settle delay by which the clock of a process may differ from the store's: a process
+// whose clock is further off does not call the vendor.
+const skewParts = 10
+
+// Tolerance is how far the clock of a process may be off before it must not call the vendor.
+func (p Policy) Tolerance() time.Duration { return p.Settle / skewParts }
+
+// settled is when a "no such order" begins to count after a submission that left at this moment at the latest. The
+// moment was read from the clock of one process and is compared with that of another: each may be off by Tolerance, one
+// ahead and one behind.
+func (p Policy) settled(sent time.Time) time.Time { return sent.Add(p.Settle + 2*p.Tolerance()) }
+
+// MayPrecede reports whether a message may have been written before a moment. Its time is that of its producer's clock,
+// which may be off by the margin; a time that is further ahead of now than that is wrong and says nothing.
+func (p Policy) MayPrecede(written, moment, now time.Time) bool {
+	return !written.After(moment.Add(p.Margin)) || written.After(now.Add(p.Margin))
 }
 
 // Validate names every problem of the policy at once.
@@ -47,6 +71,9 @@ func (p Policy) Validate() error {
 	}
 	if p.MaxSends < 1 {
 		bad("max sends %d: must be at least 1", p.MaxSends)
+	}
+	if p.Lifetime < 0 || p.Margin < 0 {
+		bad("record lifetime %v, clock margin %v: must not be negative", p.Lifetime, p.Margin)
 	}
 	if len(p.Tiers) == 0 {
 		bad("delay tiers: at least one is needed")

@@ -1,11 +1,16 @@
 package commands
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Kinds of result events; the type is "<Spec.Type>.<kind>.v1".
@@ -70,10 +75,10 @@ func EventID(words ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// VerdictID is the id of a verdict of an operation. It does not depend on the request or on the way, so that even a store
-// that forgot which request came first cannot make a ledger book an order twice. It does depend on the verdict: should
-// an order that the vendor refused be executed for a later message after such a loss, its success is not dropped as a
-// duplicate of the failure.
+// VerdictID is the id of a verdict of an operation. It does not depend on the request or on the way, so that even a
+// store that forgot which request came first cannot make a ledger book an order twice. It does depend on the verdict:
+// should an order that the vendor refused be executed for a later message after such a loss, its success is not dropped
+// as a duplicate of the failure.
 func (s Spec) VerdictID(key OperationKey, verdict Status) string {
 	return EventID(s.Type, "verdict", string(key), verdict.String())
 }
@@ -86,12 +91,155 @@ func (s *State) eventID(spec Spec) string {
 	return spec.VerdictID(s.Key, StatusSucceeded)
 }
 
-func (s Spec) result(kind, id string, key OperationKey, now time.Time, data map[string]any) *Result {
+// maxData bounds the data of a result, in bytes. Far below what the log takes (deploy/kafka), so that a result fits
+// beside its headers and into the record.
+const maxData = 256 << 10
+
+// Bounds of the fields that are the core's own words or the sender's identifiers. The command schemas allow less.
+const (
+	maxOwn    = 256
+	maxDetail = 2000
+)
+
+// content is what a result says. What stands in both belongs to own.
+type content struct {
+	own    map[string]string
+	vendor map[string]any
+	// leftOut are the names of what of the vendor's was left out or cut before.
+	leftOut []string
+}
+
+// result builds an event. Of the vendor's values the largest are left out until the data is in bounds; truncated names
+// them. The command's own fields always stay.
+func (s Spec) result(kind, id string, key OperationKey, now time.Time, c content) *Result {
+	data := make(map[string]any, len(c.own)+len(c.vendor)+1)
+	put(data, c.vendor)
+	put(data, c.own)
+	leftOut := c.leftOut
+	if c.large() {
+		leftOut = append(slices.Clone(leftOut), c.shed(data)...)
+	}
+	if len(leftOut) > 0 {
+		data[truncated] = namesOf(leftOut)
+	} else {
+		delete(data, truncated) // a vendor's field of that name is not ours
+	}
+	return &Result{ID: id, Type: s.Type + "." + kind + ".v1", Source: s.Source, Subject: string(key), Time: now.UTC(), Data: encoded(data)}
+}
+
+// encoded writes strings and raw JSON that was read before, which always encode.
+func encoded(data any) json.RawMessage {
 	raw, err := json.Marshal(data)
-	if err != nil { // strings and raw JSON that was read before always encode
+	if err != nil {
 		panic(err)
 	}
-	return &Result{ID: id, Type: s.Type + "." + kind + ".v1", Source: s.Source, Subject: string(key), Time: now.UTC(), Data: raw}
+	return raw
+}
+
+// large reports whether the data may exceed maxData: a byte takes six at most in JSON.
+func (c content) large() bool {
+	size := 0
+	for name, text := range c.own {
+		size += len(name) + len(text)
+	}
+	for name, value := range c.vendor {
+		size += len(name)
+		switch v := value.(type) {
+		case string:
+			size += len(v)
+		case json.RawMessage:
+			size += len(v)
+		}
+	}
+	return size > maxData/8
+}
+
+// shed takes the largest of the vendor's values out of data until it is in bounds, and returns their names.
+func (c content) shed(data map[string]any) (names []string) {
+	size := len(encoded(data))
+	sizes := map[string]int{}
+	for name := range c.vendor {
+		if _, own := c.own[name]; !own {
+			sizes[name] = len(name) + len(encoded(data[name]))
+		}
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(sizes), func(a, b string) int {
+		return cmp.Or(sizes[b]-sizes[a], strings.Compare(a, b))
+	}) {
+		if size <= maxData {
+			break
+		}
+		size -= sizes[name]
+		delete(data, name)
+		names = append(names, name)
+	}
+	return names
+}
+
+// truncated is the field that names what a result leaves out.
+const truncated = "truncated"
+
+// maxNames bounds how many names truncated lists.
+const maxNames = 20
+
+func namesOf(leftOut []string) string {
+	names := slices.Compact(slices.Sorted(slices.Values(leftOut)))
+	if more := len(names) - maxNames; more > 0 {
+		names = append(names[:maxNames], "and "+strconv.Itoa(more)+" more")
+	}
+	for i, name := range names {
+		names[i] = cut(name, maxOwn)
+	}
+	return strings.Join(names, ", ")
+}
+
+// cut returns at most this many bytes of a text, whole characters only.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
+}
+
+// Least returns the result in the smallest form that still says what was decided, for a log that takes no more: the
+// same id, type, time and subject, the command's own fields, and in truncated the names of the others. It is bounded by
+// a few kilobytes, and the same whoever makes it.
+func (r Result) Least(spec Spec) Result {
+	var all map[string]json.RawMessage
+	if json.Unmarshal(r.Data, &all) != nil {
+		return r // not made by this package
+	}
+	own := append([]string{spec.KeyField, "requestId"}, spec.CarryFields...)
+	own = append(own, ownWords()...)
+	least := map[string]json.RawMessage{}
+	var leftOut []string
+	for name, raw := range all {
+		switch {
+		case name == truncated:
+			var names string
+			_ = json.Unmarshal(raw, &names)
+			leftOut = append(leftOut, cut(names, maxDetail))
+		case slices.Contains(own, name) && len(raw) <= maxOwn+2:
+			least[name] = raw
+		default:
+			leftOut = append(leftOut, name)
+		}
+	}
+	if len(leftOut) > 0 {
+		least[truncated] = encoded(namesOf(leftOut))
+	}
+	r.Data = encoded(least)
+	return r
+}
+
+// ownWords are the fields that the core writes, beside the command's, and the vendor's code.
+func ownWords() []string {
+	return []string{
+		"code", "reason", "origin", "state", "settled", "contradicted", "event_id", "first_requestId", "amount_confirmed",
+	}
 }
 
 // verdict builds the final event of an operation.
@@ -105,14 +253,42 @@ func (s *State) verdict(spec Spec, r Reply, now time.Time) *Result {
 	case r.Status == StatusSucceeded:
 		kind = KindSucceeded
 	}
-	return spec.result(kind, spec.VerdictID(s.Key, r.Status), s.Key, now, s.data(spec, r))
+	c := s.content(spec, r)
+	if spec.AmountField != "" {
+		c.own[AmountConfirmed] = s.amountConfirmed(spec)
+	}
+	return spec.result(kind, spec.VerdictID(s.Key, r.Status), s.Key, now, c)
+}
+
+// AmountConfirmed is the field of a verdict about money that says who confirmed the amount in it.
+const AmountConfirmed = "amount_confirmed"
+
+// Who confirmed an amount.
+const (
+	// AmountByVendor: the vendor named the same amount.
+	AmountByVendor = "vendor"
+	// AmountBySubmission: the vendor named none; it is what this system submitted under this order.
+	AmountBySubmission = "submission"
+	// AmountUnconfirmed: the vendor named none, and the record of what was submitted is lost: it is the command's word
+	// alone, and the vendor may have executed another command of this order.
+	AmountUnconfirmed = "no"
+)
+
+func (s *State) amountConfirmed(spec Spec) string {
+	switch {
+	case s.Seen[spec.AmountField] != "":
+		return AmountByVendor
+	case s.Sends > 0:
+		return AmountBySubmission
+	}
+	return AmountUnconfirmed
 }
 
 // pending builds the event of a change of progress. Its id counts the changes: one back to an earlier progress is no
 // duplicate of the earlier one.
 func (s *State) pending(spec Spec, r Reply, now time.Time) *Result {
 	id := EventID(spec.Type, KindPending, string(s.Key), strconv.Itoa(s.Changes), s.progress(spec))
-	return spec.result(KindPending, id, s.Key, now, s.data(spec, r))
+	return spec.result(KindPending, id, s.Key, now, s.content(spec, r))
 }
 
 // progress is what a pending event tells: one is published each time that it changes.
@@ -125,32 +301,30 @@ func (s *State) progress(spec Spec) string {
 }
 
 func (s *State) unresolved(spec Spec, now time.Time) *Result {
-	data := s.data(spec, Reply{})
-	data["reason"] = "no verdict from the vendor before the deadline; last phase " + s.Phase.String()
+	c := s.content(spec, Reply{})
+	c.own["reason"] = "no verdict from the vendor before the deadline; last phase " + s.Phase.String()
 	id := EventID(spec.Type, KindUnresolved, string(s.Key))
 	if spec.Effect == EffectRead { // another request may put the same question again
 		id = EventID(spec.Type, KindUnresolved, string(s.Key), string(s.RequestID))
 	}
-	return spec.result(KindUnresolved, id, s.Key, now, data)
+	return spec.result(KindUnresolved, id, s.Key, now, c)
 }
 
 func (s *State) conflict(spec Spec, r Reply, now time.Time) *Result {
-	data := s.data(spec, r)
-	data["settled"] = s.Verdict.String()
-	data["contradicted"] = r.Status.String()
-	data["event_id"] = s.eventID(spec)
-	return spec.result(KindConflict, EventID(spec.Type, KindConflict, string(s.Key), r.Status.String()), s.Key, now, data)
+	c := s.content(spec, r)
+	c.own["settled"] = s.Verdict.String()
+	c.own["contradicted"] = r.Status.String()
+	c.own["event_id"] = s.eventID(spec)
+	return spec.result(KindConflict, EventID(spec.Type, KindConflict, string(s.Key), r.Status.String()), s.Key, now, c)
 }
 
 func (s *State) duplicate(spec Spec, request RequestID, now time.Time) *Result {
-	data := map[string]any{}
-	put(data, s.Carry)
-	data[spec.KeyField] = string(s.Key)
-	data["requestId"] = string(request)
-	data["first_requestId"] = string(s.RequestID)
-	data["state"] = s.word()
-	data["event_id"] = s.eventID(spec)
-	return spec.result(KindDuplicate, EventID(spec.Type, KindDuplicate, string(s.Key), string(request)), s.Key, now, data)
+	c := content{own: s.own(spec)}
+	c.own["requestId"] = string(request)
+	c.own["first_requestId"] = string(s.RequestID)
+	c.own["state"] = s.word()
+	c.own["event_id"] = s.eventID(spec)
+	return spec.result(KindDuplicate, EventID(spec.Type, KindDuplicate, string(s.Key), string(request)), s.Key, now, c)
 }
 
 // word is what a duplicate is told about the order: the verdict when there is one, else the phase.
@@ -161,22 +335,30 @@ func (s *State) word() string {
 	return s.Phase.String()
 }
 
-// data is what every result of an operation says.
-func (s *State) data(spec Spec, r Reply) map[string]any {
-	data := map[string]any{}
-	put(data, s.Seen)
-	put(data, r.Fields)
-	put(data, r.Extra)
-	put(data, s.Carry)
-	data[spec.KeyField] = string(s.Key)
-	data["requestId"] = string(s.RequestID)
-	if r.Code != "" {
-		data["code"] = r.Code
+// own are the command's fields that every result of an operation repeats.
+func (s *State) own(spec Spec) map[string]string {
+	own := make(map[string]string, len(s.Carry)+4)
+	for name, text := range s.Carry {
+		own[name] = cut(text, maxOwn)
 	}
+	own[spec.KeyField] = string(s.Key)
+	own["requestId"] = string(s.RequestID)
+	return own
+}
+
+// content is what every result of an operation says: the command's own fields, and what the vendor said.
+func (s *State) content(spec Spec, r Reply) content {
+	c := content{own: s.own(spec), vendor: map[string]any{}, leftOut: r.LeftOut}
+	put(c.vendor, s.Seen)
+	put(c.vendor, r.Fields)
+	put(c.vendor, r.Extra)
 	if r.Message != "" {
-		data["message"] = r.Message
+		c.vendor["message"] = r.Message
 	}
-	return data
+	if r.Code != "" {
+		c.own["code"] = cut(r.Code, maxOwn)
+	}
+	return c
 }
 
 func put[V any](data map[string]any, fields map[string]V) {
@@ -201,16 +383,16 @@ type Rejection struct {
 
 // Rejected builds the event for a message that was not executed.
 func (s Spec) Rejected(r Rejection, now time.Time) *Result {
-	data := map[string]any{"reason": r.Reason, "message": r.Detail, "origin": r.Origin}
+	own := map[string]string{"reason": r.Reason, "message": cut(r.Detail, maxDetail), "origin": r.Origin}
 	id := EventID(s.Type, KindRejected, r.Origin)
 	if r.RequestID != "" {
-		data["requestId"] = string(r.RequestID)
+		own["requestId"] = string(r.RequestID)
 	}
 	if r.Key != "" {
-		data[s.KeyField] = string(r.Key)
+		own[s.KeyField] = string(r.Key)
 	}
 	if r.RequestID != "" && r.Content != "" {
 		id = EventID(s.Type, KindRejected, string(r.RequestID), string(r.Key), r.Content)
 	}
-	return s.result(KindRejected, id, r.Key, now, data)
+	return s.result(KindRejected, id, r.Key, now, content{own: own})
 }

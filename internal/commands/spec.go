@@ -38,8 +38,11 @@ type Spec struct {
 	CarryFields []string
 	// ProgressFields are the vendor's fields whose change is worth a pending event; with none, the first pending word is.
 	ProgressFields []string
-	// MatchFields are the vendor's fields in which a callback must not contradict what is known.
+	// MatchFields are the vendor's fields in which its word must not contradict what was ordered or what it said before.
 	MatchFields []string
+	// AmountField is the command's field that holds the amount of money, "" where none moves. A verdict then says who
+	// confirmed it, see the Amount constants.
+	AmountField string
 }
 
 // DeadLetterTopic is where messages go that cannot be executed.

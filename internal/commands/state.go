@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -36,7 +37,7 @@ type State struct {
 	SentAt time.Time `json:"sent,omitzero"`
 	// NotBefore holds back the next send (Waiting).
 	NotBefore time.Time `json:"notBefore,omitzero"`
-	// Owner and Lease: which process sends, and until when it may still be at it (Sending).
+	// Owner and Lease: which process sends, on behalf of which message, and until when it may still be at it (Sending).
 	Owner string    `json:"owner,omitempty"`
 	Lease time.Time `json:"lease,omitzero"`
 	// Tries counts the fruitless asks and unsent sends since the last progress; the delay grows with it.
@@ -88,15 +89,117 @@ func DecodeState(b []byte) (State, error) {
 	return s, nil
 }
 
+// Contradicted returns the first field in which a reply is not about this operation, "" when there is none: it differs
+// from what was ordered, or from what the vendor said before.
+func (s *State) Contradicted(spec *Spec, r Reply) string {
+	for _, field := range spec.MatchFields {
+		word := r.Fields[field]
+		if word != "" && (differs(field == spec.AmountField, word, s.Seen[field]) || differs(field == spec.AmountField, word, s.Carry[field])) {
+			return field
+		}
+	}
+	return ""
+}
+
+// differs compares two words of which the second may be unknown; amounts differ by value, not by their writing.
+func differs(amount bool, word, known string) bool {
+	if known == "" || word == known {
+		return false
+	}
+	return !amount || plainAmount(word) != plainAmount(known)
+}
+
+// plainAmount writes a decimal amount in the one way in which every equal amount is written.
+func plainAmount(amount string) string {
+	whole, fraction, _ := strings.Cut(amount, ".")
+	return strings.TrimLeft(whole, "0") + "." + strings.TrimRight(fraction, "0")
+}
+
 // Forgotten returns what may be believed of s when it is known from memory alone (a parked message, this process) while
 // the store has no record: whatever could have been sent must be asked about first. last is the latest moment at which
 // that could be: a lease after the store was found to have forgotten, or after now when it does not say.
 func (s State) Forgotten(last time.Time) State {
-	if s.SentAt.Before(last) {
-		s.SentAt = last
-	}
+	s.SentAt = latest(s.SentAt, last)
 	if s.Phase == Waiting {
 		s.Phase = Asking
 	}
 	return s
+}
+
+// Unsent returns the state of an operation whose submission, which s is about to make, is proven not to have left. It
+// keeps the submission's owner and lease, by which the record of that very submission is recognised.
+func (s State) Unsent() State {
+	s.Phase, s.SentAt = Waiting, time.Time{}
+	s.Sends--
+	return s
+}
+
+// Untouched reports whether nothing was done to the operation yet but to prepare a first submission that did not leave.
+func (s State) Untouched() bool {
+	return s.Phase == New || s.Phase == Waiting && s.Sends == 0 && s.Parks == 0
+}
+
+// Joined returns what must be believed of an operation of which the store has the record s and there is a memory beside
+// it: a parked copy, or what this process did. news reports whether the memory knew what the record does not.
+//
+// A verdict outweighs all. Else whoever knows of more submissions, or of a later one, outweighs the other, since a store
+// may go back in time; and the proof that the very submission on record did not leave outweighs that record. What is
+// believed then never leads to a submission that was not asked about.
+func (s State) Joined(memory State) (joined State, news bool) {
+	switch {
+	case s.Phase.Final():
+		return s, false
+	case memory.Phase.Final():
+		return memory.outlived(s), true
+	case memory.disproves(s):
+		joined = memory.outlived(s)
+		joined.Sends, joined.SentAt = memory.Sends, memory.SentAt
+		return joined, true
+	case memory.Sends > s.Sends, memory.SentAt.After(s.SentAt), memory.Phase.rank() > s.Phase.rank() && memory.sameSubmission(s):
+		return memory.outlived(s).asked(), true
+	}
+	return s, false
+}
+
+// outlived takes over from a record that knows less what counts up. The count of parkings stays the memory's own, or its
+// copy would be taken for an older one than it is.
+func (s State) outlived(record State) State {
+	s.Sends, s.Tries = max(s.Sends, record.Sends), max(s.Tries, record.Tries)
+	s.SentAt = latest(s.SentAt, record.SentAt)
+	if record.FirstSeen.Before(s.FirstSeen) {
+		s.FirstSeen = record.FirstSeen
+	}
+	if record.Changes > s.Changes {
+		s.Told, s.Changes = record.Told, record.Changes
+	}
+	return s
+}
+
+// asked lets nothing be sent before the vendor was asked: a submission of s may be under way until its lease is over.
+func (s State) asked() State {
+	if s.Phase == Sending {
+		s.SentAt = latest(s.SentAt, s.Lease)
+	}
+	if s.Phase == Sending || s.Phase == Waiting {
+		s.Phase = Asking
+	}
+	return s
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// disproves reports whether s is the proof that the submission which a record says is under way did not leave.
+func (s State) disproves(record State) bool {
+	return s.Phase == Waiting && record.Phase == Sending && s.Sends == record.Sends-1 &&
+		s.Owner == record.Owner && s.Lease.Equal(record.Lease)
+}
+
+// sameSubmission reports whether two states know of the same last submission.
+func (s State) sameSubmission(other State) bool {
+	return s.Sends == other.Sends && s.SentAt.Equal(other.SentAt)
 }

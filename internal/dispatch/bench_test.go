@@ -36,14 +36,15 @@ func BenchmarkHandle(b *testing.B) {
 	store := memstore.New(memstore.NewServer(256), memstore.Config{})
 	require.NoError(b, store.Prepare(b.Context(), false))
 	log := slog.New(slog.NewJSONHandler(io.Discard, nil)) //nolint:sloglint // the line of each command is part of its cost
+	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
+	require.NoError(b, err)
 	driver, err := operation.New(operation.Config{
+		Keys:  ring,
 		Store: store, Publisher: sink{}, Sender: yes{}, Asker: yes{}, Timeout: time.Second, Logger: log,
 		Policy: commands.Policy{Spec: spec, Owner: "p", Lease: 2 * time.Second, Settle: 3 * time.Second, Deadline: time.Hour, MaxSends: 1, Tiers: []time.Duration{time.Second}},
 	})
 	require.NoError(b, err)
 	set, err := schemas.Load()
-	require.NoError(b, err)
-	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
 	require.NoError(b, err)
 	d := dispatch.New(dispatch.Config{
 		Routes: []dispatch.Route{{Driver: driver}}, Store: store, Publisher: sink{}, Validator: set, Fingerprints: ring,

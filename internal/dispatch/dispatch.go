@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"paydispatch/internal/commands"
@@ -30,6 +29,9 @@ type Validator interface {
 // Route is one command topic and what executes it.
 type Route struct {
 	Driver *operation.Driver
+	// Account returns the merchant account that a command's word stands for, "" meaning the default; nil leaves the word
+	// as it is. An operation keeps the account that it began with.
+	Account func(word string) string
 	// Check refuses what a schema cannot see (amounts, accounts); nil checks nothing. Its errors name fields and rules,
 	// never values.
 	Check func(commands.Command) error
@@ -68,12 +70,13 @@ type Observer struct {
 // Dispatcher implements stream.Handler.
 type Dispatcher struct {
 	Config
-	routes map[string]Route
+	routes   map[string]Route
+	memories *memories
 }
 
 // New returns a dispatcher for the command topics of the routes and their delay topics.
 func New(c Config) *Dispatcher {
-	d := &Dispatcher{Config: c, routes: map[string]Route{}}
+	d := &Dispatcher{Config: c, routes: map[string]Route{}, memories: newMemories()}
 	for _, r := range c.Routes {
 		p := r.Driver.Policy
 		d.routes[p.Spec.Topic] = r
@@ -111,9 +114,13 @@ func (d *Dispatcher) Handle(ctx context.Context, m stream.Message) error {
 	ctx, span := d.Tracer.Message(ctx, m)
 	t.job.Trace = span.Trace()
 	t.job.Message = t.job.Trace.Carry(m) // what comes of the message, parked copies too, belongs below this span
+	failed := true
+	defer func() { // also where dealing with a panic panics
+		span.About(&t.job.State)
+		span.End(t.outcome, failed)
+	}()
 	err := t.run(ctx)
-	span.About(&t.job.State)
-	span.End(t.outcome, err != nil)
+	failed = err != nil
 	return err
 }
 
@@ -136,11 +143,11 @@ func (t *task) run(ctx context.Context) (err error) {
 		if p := recover(); p != nil {
 			err = t.brokeDown(ctx, p)
 		}
+		t.remember(err)
 	}()
-	if _, parked := t.job.Message.Header(operation.HeaderState); parked {
-		err = t.due(ctx)
-	} else {
-		err = t.arrive(ctx)
+	err = t.take(ctx)
+	if errors.Is(err, operation.ErrNotAuthentic) {
+		return t.disown(ctx, err)
 	}
 	if refusal, ok := errors.AsType[*commands.Refusal](err); ok {
 		return t.bury(ctx, "refused", refusal.Error())
@@ -151,11 +158,30 @@ func (t *task) run(ctx context.Context) (err error) {
 	return err
 }
 
+// take takes up a message for what it is.
+func (t *task) take(ctx context.Context) error {
+	parked, err := t.route.Driver.Open(t.job.Message)
+	if err != nil {
+		return err
+	}
+	if parked != nil {
+		return t.due(ctx, parked)
+	}
+	return t.arrive(ctx)
+}
+
 // arrive takes up a message of the command topic.
 func (t *task) arrive(ctx context.Context) error {
 	if rejection := t.read(); rejection != nil {
 		return t.reject(ctx, *rejection)
 	}
+	t.job.Written = t.job.Message.Time
+	return t.accept(ctx, commands.Arrived{Written: t.job.Written})
+}
+
+// accept claims the request of a command that was read, and has the operation carried on; entry says when the command
+// was written, and, where that is known already, that it may have been sent before.
+func (t *task) accept(ctx context.Context, entry commands.Arrived) error {
 	command := &t.job.Command
 	other, err := t.claimRequest(ctx, command)
 	if err != nil {
@@ -164,41 +190,44 @@ func (t *task) arrive(ctx context.Context) error {
 	if other != nil {
 		return t.reject(ctx, commands.Rejection{
 			RequestID: command.RequestID, Key: command.Key, Content: command.Fingerprints[0],
-			Reason: "request_reused", Detail: reused(*other),
+			Reason: "request_reused", Detail: t.reused(*other),
 		})
 	}
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	t.job.Entry = commands.Arrived{
-		Request: command.RequestID, Fingerprints: command.Fingerprints, Forgot: t.job.Record.Forgot, Written: t.job.Message.Time,
+	entry.Request, entry.Fingerprints, entry.Origin = command.RequestID, command.Fingerprints, origin(t.job.Message)
+	if entry.Forgot.IsZero() {
+		entry.Forgot = t.job.Record.Forgot
 	}
+	t.job.Entry = entry
 	return t.drive(ctx)
 }
 
 // begin fills in what the operation begins with. A question stores nothing before it is put, so that only a look keeps
-// one that was answered from being put again, and its answer from being heard by nobody; what is sent stores its intent
-// first, and meets then what stands.
+// one that was answered from being put again, and its answer from being heard by nobody. What is sent stores its intent
+// first, and meets then what stands; a look comes before only where that is not so: in a bucket that forgot a new order
+// is asked about first, and a message that failed before is known to this process.
 func (t *task) begin(ctx context.Context) (err error) {
 	job := &t.job
-	job.State = commands.Begin(job.Command, job.Trace.Parent, time.Now())
-	key := operation.Key(*t.spec, job.Command.Key)
-	if t.spec.Effect != commands.EffectRead {
-		job.Record = t.Store.Expect(key)
+	job.State = commands.Begin(job.Command, job.Trace.Parent, t.route.Driver.Now())
+	job.Record = t.Store.Expect(operation.Key(*t.spec, job.Command.Key))
+	_, remembers := t.memories.of(job.Record.Key)
+	if t.spec.Effect != commands.EffectRead && job.Record.Forgot.IsZero() && !remembers {
 		return nil
 	}
-	if job.Record, err = t.Store.Load(ctx, key); err != nil {
+	if job.Record, err = t.Store.Load(ctx, job.Record.Key); err != nil {
 		return fmt.Errorf("load the record of %s: %w", job.Command.Key, err)
 	}
-	if job.Record.Version > 0 {
-		job.State, err = t.route.Driver.Recall(job.State, job.Record)
-	}
+	job.State, err = t.recall(job.State, job.Record)
 	return err
 }
 
-// reused says in words what a requestId used before means. A store that forgot may have met this message first.
-func reused(other idempotency.Record) string {
-	if other.Forgot.IsZero() {
+// reused says in words what a requestId used before means. A store that forgot may have met this message first, if it was
+// written before that.
+func (t *task) reused(other idempotency.Record) string {
+	p := t.route.Driver.Policy
+	if other.Forgot.IsZero() || !p.MayPrecede(t.job.Message.Time, other.Forgot, t.route.Driver.Now()) {
 		return "this requestId was used before with another content; nothing was sent for this message"
 	}
 	return "this requestId was used before with another content, and the record store lost its memory since; " +
@@ -230,39 +259,16 @@ func (t *task) read() *commands.Rejection {
 	if err != nil {
 		return invalid(err)
 	}
-	t.job.Command = command
+	t.adopt(command)
 	return nil
 }
 
-// due takes up a parked copy.
-func (t *task) due(ctx context.Context) error {
-	encoded, _ := t.job.Message.Header(operation.HeaderState)
-	memory, err := commands.DecodeState(encoded)
-	if err != nil {
-		return fmt.Errorf("%w: header %s: %w", operation.ErrUnreadable, operation.HeaderState, err)
-	}
-	command, err := commands.Decode(*t.spec, t.Fingerprints, t.job.Message.Value)
-	if err != nil {
-		return fmt.Errorf("%w: parked command: %w", operation.ErrUnreadable, err)
+// adopt makes a command the one at hand, at the account that its word stands for.
+func (t *task) adopt(command commands.Command) {
+	if t.route.Account != nil {
+		command.Account = t.route.Account(command.Account)
 	}
 	t.job.Command = command
-	record, err := t.Store.Load(ctx, operation.Key(*t.spec, memory.Key))
-	if err != nil {
-		return fmt.Errorf("load the record of %s: %w", memory.Key, err)
-	}
-	state, err := t.route.Driver.Recall(memory, record)
-	if err != nil {
-		return err
-	}
-	if state.Fingerprint != memory.Fingerprint && !slices.Contains(command.Fingerprints, state.Fingerprint) {
-		return t.reject(ctx, commands.Rejection{
-			RequestID: command.RequestID, Key: command.Key, Content: command.Fingerprints[0], Reason: "order_reused",
-			Detail: "the record store lost its memory, and another content of this " + t.spec.KeyField + " came first since; " +
-				"whether this message was executed before is not known: ask the vendor",
-		})
-	}
-	t.job.Record, t.job.State, t.job.Entry = record, state, commands.Due{Parks: memory.Parks}
-	return t.drive(ctx)
 }
 
 func (t *task) drive(ctx context.Context) error {
@@ -316,8 +322,12 @@ func (t *task) brokeDown(ctx context.Context, p any) error {
 	t.Logger.Error("panic while handling a command", "topic", t.job.Message.Topic, "partition", t.job.Message.Partition,
 		"offset", t.job.Message.Offset, "trace_id", t.job.Trace.ID(), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 	if t.job.Entry != nil {
+		broken := t.job.State
 		shelved, err := t.route.Driver.Shelve(ctx, &t.job)
 		if err != nil {
+			if t.job.Memory == nil && broken.Phase != commands.New {
+				t.job.Memory = &broken
+			}
 			return err
 		}
 		if shelved {

@@ -25,7 +25,8 @@ import (
 
 var spec = commands.Spec{
 	Topic: "withhold.request", ResultTopic: "withhold.result", Type: "withhold", Source: "/paydispatch/withhold",
-	KeyField: "biz_order_no", CarryFields: []string{"amount", "pay_type"}, MatchFields: []string{"pay_order_no"},
+	KeyField: "biz_order_no", CarryFields: []string{"amount", "pay_type"}, MatchFields: []string{"pay_order_no", "pay_type"},
+	AmountField: "amount",
 }
 
 // house is a dispatcher over twins, with a vendor whose every answer the test writes down.
@@ -35,6 +36,13 @@ type house struct {
 	store  *faulty
 	log    *recorder
 	vendor *vendor
+	policy commands.Policy
+	fit    func() error
+	now    func() time.Time
+	// route holds what the dispatcher's one route has beside its driver.
+	route dispatch.Route
+	// keys are those of the ring, the newest first.
+	keys [][]byte
 	*dispatch.Dispatcher
 }
 
@@ -45,6 +53,7 @@ type vendor struct {
 	sent, asked  int
 	beforeAnswer func()
 	deadline     time.Time // of the last send
+	account      string    // of the last call
 }
 
 type answer struct {
@@ -52,13 +61,15 @@ type answer struct {
 	err   error
 }
 
-func (v *vendor) Send(ctx context.Context, _ commands.Command) (commands.Reply, error) {
+func (v *vendor) Send(ctx context.Context, c commands.Command) (commands.Reply, error) {
 	v.deadline, _ = ctx.Deadline()
+	v.account = c.Account
 	v.sent++
 	return v.next(&v.sends, "send")
 }
 
-func (v *vendor) Ask(context.Context, commands.Command) (commands.Reply, error) {
+func (v *vendor) Ask(_ context.Context, c commands.Command) (commands.Reply, error) {
+	v.account = c.Account
 	v.asked++
 	return v.next(&v.asks, "ask")
 }
@@ -81,14 +92,19 @@ func fails(c commands.Class) answer {
 	return answer{err: &vendors.Error{Class: c, Code: "test", Err: errors.New("as scripted")}}
 }
 
-// recorder is a publisher that keeps what was published, unless it is told to fail.
+// recorder is a publisher that keeps what was published, unless it is told to fail. Every result must fit its schema.
 type recorder struct {
+	t        *testing.T
+	schemas  *schemas.Set
 	messages []stream.Message
 	fail     func(stream.Message) error
 }
 
 func (r *recorder) Publish(_ context.Context, messages ...stream.Message) error {
 	for _, m := range messages {
+		if r.schemas != nil && strings.HasSuffix(m.Topic, ".result") {
+			require.NoError(r.t, r.schemas.Validate(m.Topic, m.Value), "%s", m.Value)
+		}
 		if r.fail != nil {
 			if err := r.fail(m); err != nil {
 				return err
@@ -123,10 +139,15 @@ func (r *recorder) kinds() []string {
 type faulty struct {
 	idempotency.Store
 	swap func(key string, do func() (idempotency.Record, error)) (idempotency.Record, error)
+	// swapped is swap with the value that is to be written.
+	swapped func(key string, value []byte, do func() (idempotency.Record, error)) (idempotency.Record, error)
 }
 
 func (f *faulty) Swap(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	do := func() (idempotency.Record, error) { return f.Store.Swap(ctx, was, value) }
+	if f.swapped != nil {
+		return f.swapped(was.Key, value, do)
+	}
 	if f.swap != nil {
 		return f.swap(was.Key, do)
 	}
@@ -138,27 +159,34 @@ func newHouse(t *testing.T) *house {
 	server := memstore.NewServer(4)
 	store := memstore.New(server, memstore.Config{})
 	require.NoError(t, store.Prepare(context.Background(), false))
-	h := &house{t: t, server: server, store: &faulty{Store: store}, log: &recorder{}, vendor: &vendor{t: t}}
+	set, err := schemas.Load()
+	require.NoError(t, err)
+	h := &house{
+		t: t, server: server, store: &faulty{Store: store}, log: &recorder{t: t, schemas: set}, vendor: &vendor{t: t}, policy: commands.Policy{
+			Spec: spec, Owner: "p1", Lease: 5 * time.Second, Settle: 10 * time.Second, Deadline: time.Hour, MaxSends: 2,
+			Tiers: []time.Duration{5 * time.Second, 10 * time.Second, time.Minute},
+		},
+	}
 	h.Dispatcher = h.restart()
 	return h
 }
 
 // restart returns a dispatcher of a new process over the same store and log.
 func (h *house) restart() *dispatch.Dispatcher {
+	if h.keys == nil {
+		h.keys = [][]byte{[]byte("0123456789abcdef")}
+	}
+	ring, err := commands.NewKeyring(h.keys...)
+	require.NoError(h.t, err)
 	driver, err := operation.New(operation.Config{
-		Store: h.store, Publisher: h.log, Sender: h.vendor, Asker: h.vendor, Timeout: 4 * time.Second, Logger: slog.New(slog.DiscardHandler),
-		Policy: commands.Policy{
-			Spec: spec, Owner: "p1", Lease: 5 * time.Second, Settle: 10 * time.Second, Deadline: time.Hour, MaxSends: 2,
-			Tiers: []time.Duration{5 * time.Second, 10 * time.Second, time.Minute},
-		},
+		Keys: ring, Store: h.store, Publisher: h.log, Sender: h.vendor, Asker: h.vendor, Timeout: 4 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		Policy: h.policy, Fit: h.fit, Now: h.now,
 	})
 	require.NoError(h.t, err)
-	set, err := schemas.Load()
-	require.NoError(h.t, err)
-	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
-	require.NoError(h.t, err)
+	route := h.route
+	route.Driver = driver
 	return dispatch.New(dispatch.Config{
-		Routes: []dispatch.Route{{Driver: driver}}, Store: h.store, Publisher: h.log, Validator: set, Fingerprints: ring,
+		Routes: []dispatch.Route{route}, Store: h.store, Publisher: h.log, Validator: h.log.schemas, Fingerprints: ring,
 		MaxBytes: 4096, Logger: slog.New(slog.DiscardHandler),
 	})
 }
@@ -180,7 +208,7 @@ func (h *house) due() stream.Message {
 	parked := h.log.topic("withhold.request.delay.")
 	require.NotEmpty(h.t, parked, "nothing was parked")
 	m := parked[len(parked)-1]
-	due, _ := m.Header(stream.HeaderDue)
+	due, _ := m.Header(operation.HeaderDue)
 	var millis int64
 	_, err := fmt.Sscan(string(due), &millis)
 	require.NoError(h.t, err)
@@ -195,6 +223,21 @@ func (h *house) data(i int) map[string]string {
 	return data
 }
 
+// state reads what is on record of an order.
+func (h *house) state(biz string) commands.State {
+	h.t.Helper()
+	record, err := h.store.Load(context.Background(), operation.Key(spec, commands.OperationKey(biz)))
+	require.NoError(h.t, err)
+	state, err := commands.DecodeState(record.Value)
+	require.NoError(h.t, err)
+	return state
+}
+
+// drop loses one record behind everybody's back, as a store that went back in time does.
+func (h *house) drop(key string) {
+	h.server.Lose(func(k string) bool { return k == key })
+}
+
 func inBubble(t *testing.T, f func(h *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(newHouse(t)) })
@@ -206,7 +249,7 @@ func TestSuccess(t *testing.T) {
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(order("R1", "B1", "1.00"))
 		require.Equal(t, []string{"succeeded"}, h.log.kinds())
-		require.Equal(t, map[string]string{"requestId": "R1", "biz_order_no": "B1", "amount": "1.00", "pay_type": "101", "pay_order_no": "P1", "code": "1"}, h.data(0))
+		require.Equal(t, map[string]string{"requestId": "R1", "biz_order_no": "B1", "amount": "1.00", "pay_type": "101", "pay_order_no": "P1", "code": "1", "amount_confirmed": "submission"}, h.data(0))
 		trace, _ := h.log.messages[0].Header("traceparent")
 		require.Equal(t, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", string(trace))
 
@@ -417,10 +460,11 @@ func TestNoIntentNoSend(t *testing.T) {
 	})
 }
 
-// An intent whose write landed though its reply was lost is found again, and asked about.
+// An intent whose write landed though its reply was lost is found again. The process that made it knows that nothing was
+// sent, so that it costs neither a question nor an attempt; another process asks.
 func TestSwapLandedReplyLost(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(h *house) {
+	lost := func(h *house) {
 		h.store.swap = func(key string, do func() (idempotency.Record, error)) (idempotency.Record, error) {
 			record, err := do()
 			if strings.HasPrefix(key, "o:") && err == nil {
@@ -428,8 +472,22 @@ func TestSwapLandedReplyLost(t *testing.T) {
 			}
 			return record, err
 		}
-		require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		for range 5 {
+			require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		}
+		require.Zero(t, h.vendor.asked)
 		h.store.swap = nil
+	}
+	inBubble(t, func(h *house) {
+		lost(h)
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+		require.Equal(t, 1, h.state("B1").Sends, "the attempts that did not leave do not count")
+	})
+	inBubble(t, func(h *house) {
+		lost(h)
+		h.Dispatcher = h.restart()
 		h.vendor.asks = []answer{says(commands.StatusMissing), says(commands.StatusMissing)}
 		h.handle(order("R1", "B1", "1.00"))
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,7 +17,6 @@ import (
 	"paydispatch/internal/commands"
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/operation"
-	"paydispatch/internal/stream"
 )
 
 // told collects what the hooks of a driver and a dispatcher say.
@@ -81,18 +81,20 @@ func TestConflictsAndRejectionsAreTold(t *testing.T) {
 // The time at which a command was written to its topic goes with its parked copies.
 func TestTheWrittenTimeSurvivesParking(t *testing.T) {
 	t.Parallel()
-	at := time.UnixMilli(1_700_000_000_123)
-	m := stream.Message{Topic: "t", Time: at}
-	for range 3 {
-		var err error
-		m, err = operation.Parked(m, &commands.State{Key: "k", Topic: "t"}, []time.Duration{time.Second}, commands.Action{})
-		require.NoError(t, err)
-		m.Time = time.Now()
-		require.Equal(t, at, operation.Written(m))
-	}
-	require.Len(t, m.Headers, 4, "each header stands there once")
-	m.Headers = []stream.Header{{Key: operation.HeaderWritten, Value: []byte("soon")}}
-	require.Equal(t, m.Time, operation.Written(m), "a stranger's header is not believed")
+	inBubble(t, func(h *house) {
+		m := order("R1", "B1", "1.00")
+		at := strconv.FormatInt(m.Time.UnixMilli(), 10)
+		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
+		for range 3 {
+			h.vendor.asks = []answer{fails(commands.ClassUnknown)}
+			h.handle(m)
+			m = h.due()
+			m.Time = time.Now()
+			written, _ := m.Header(operation.HeaderWritten)
+			require.Equal(t, at, string(written))
+			require.Len(t, m.Headers, 6, "the trace, and each of ours once")
+		}
+	})
 }
 
 // Each message ends in one line that names it, its trace, and the operation, once that is known.

@@ -20,19 +20,24 @@ import (
 // asking makes the house's dispatcher one of questions about flows.
 func (h *house) asking() {
 	h.t.Helper()
+	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
+	require.NoError(h.t, err)
 	driver, err := operation.New(operation.Config{
-		Store: h.store, Publisher: h.log, Asker: h.vendor, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler),
+		Keys: ring, Store: h.store, Publisher: h.log, Asker: h.vendor, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler),
 		Policy: commands.Policy{Spec: catalog.IdentityPoll(), Owner: "p1", Deadline: time.Hour, Tiers: []time.Duration{time.Second}},
 	})
 	require.NoError(h.t, err)
 	set, err := schemas.Load()
 	require.NoError(h.t, err)
-	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
-	require.NoError(h.t, err)
 	h.Dispatcher = dispatch.New(dispatch.Config{
 		Routes: []dispatch.Route{{Driver: driver}}, Store: h.store, Publisher: h.log, Validator: set, Fingerprints: ring,
 		MaxBytes: 4096, Logger: slog.New(slog.DiscardHandler),
 	})
+}
+
+// flowSays is the vendor's answer about a flow.
+func flowSays(s commands.Status) answer {
+	return answer{reply: commands.Reply{Status: s, Code: "0", Fields: map[string]string{"process": "CREATED"}}}
 }
 
 func question(request, flow string) stream.Message {
@@ -55,7 +60,7 @@ func TestAnAnsweredQuestionIsNotPutAgain(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
 		h.asking()
-		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		h.vendor.asks = []answer{flowSays(commands.StatusSucceeded)}
 		h.handle(question("R1", "F1"))
 		time.Sleep(time.Minute)
 		h.handle(question("R1", "F1"))
@@ -72,7 +77,7 @@ func TestAParkedQuestionThatComesAgain(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
 		h.asking()
-		h.vendor.asks = []answer{says(commands.StatusPending), says(commands.StatusPending), says(commands.StatusSucceeded)}
+		h.vendor.asks = []answer{flowSays(commands.StatusPending), flowSays(commands.StatusPending), flowSays(commands.StatusSucceeded)}
 		h.handle(question("R1", "F1"))
 		h.handle(question("R1", "F1"))
 		require.Equal(t, []string{"identity.pending.v1"}, h.told(), "what was told is not told again")

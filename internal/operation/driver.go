@@ -21,6 +21,7 @@ import (
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // ErrNoVendor is returned when a decision needs the vendor and the driver has none (callback-ingest).
@@ -41,9 +42,17 @@ type Config struct {
 	Sender vendors.Sender
 	Asker  vendors.Asker
 	Policy commands.Policy
+	// Keys seal parked copies and prove them when they come back. A process that sends needs them, as does one whose jobs
+	// bring a message; a process that only takes callbacks parks nothing.
+	Keys commands.Keyring
 	// Timeout bounds one vendor call; shorter than Policy.Lease.
 	Timeout time.Duration
-	Logger  *slog.Logger
+	// Fit says why this process must not call the vendor now: its clock is off, replicas are away. The message is then tried again, and nothing was sent or asked. nil: it always may.
+	Fit func() error
+	// Now is the wall clock; nil means time.Now without its monotonic reading, which stands still while a machine is
+	// suspended and so must not decide whether a lease is over.
+	Now    func() time.Time
+	Logger *slog.Logger
 	// Observe is told of each vendor call and publication; the zero value observes nothing.
 	Observe Observer
 	// Tracer makes the spans of vendor calls; nil makes none.
@@ -67,10 +76,17 @@ type Observer struct {
 	Resent func()
 	// Conflicted is told of each write of a record that another writer was quicker than.
 	Conflicted func()
+	// Contradicted is called after each reply of the vendor that differs from what was ordered, or from what the vendor
+	// said before; it changed nothing.
+	Contradicted func()
 }
 
 // Driver performs what the core decides for the operations of one command topic.
-type Driver struct{ Config }
+type Driver struct {
+	Config
+	holds map[string]time.Duration
+	began time.Time
+}
 
 // New checks the policy and returns a driver.
 func New(c Config) (*Driver, error) {
@@ -83,7 +99,13 @@ func New(c Config) (*Driver, error) {
 	if c.Sender != nil && (c.Timeout <= 0 || c.Timeout >= c.Policy.Lease) {
 		return nil, fmt.Errorf("policy of %s: vendor timeout %v must be positive and shorter than the lease %v", c.Policy.Spec.Topic, c.Timeout, c.Policy.Lease)
 	}
-	return &Driver{c}, nil
+	if c.Sender != nil && c.Keys.Seal(nil) == "" {
+		return nil, fmt.Errorf("policy of %s: what is sent may have to be parked, and there is no key to seal it with", c.Policy.Spec.Topic)
+	}
+	if c.Now == nil {
+		c.Now = func() time.Time { return time.Now().Round(0) }
+	}
+	return &Driver{Config: c, holds: holds(c.Policy), began: c.Now()}, nil
 }
 
 // suits checks that the process that calls the vendor at all can do what the effect needs.
@@ -108,6 +130,8 @@ type Job struct {
 	Command commands.Command
 	// Message is what is parked if it comes to that.
 	Message stream.Message
+	// Written is when the command was written to its topic; zero for a callback.
+	Written time.Time
 	// Trace is what results carry; where it is empty they carry the trace that the operation began in.
 	Trace Trace
 	// Record stands in the store; State is its decoded value, or what is believed when there is none. Drive moves both
@@ -116,6 +140,9 @@ type Job struct {
 	State  commands.State
 	// Entry is the fact that the job begins with: Arrived, Due or CalledBack.
 	Entry commands.Event
+	// Memory is what a Drive that failed knows of the operation beyond its record, nil when that is nothing. Whoever
+	// tries the message again must begin with it, joined with the record by [Driver.Recall].
+	Memory *commands.State
 }
 
 // Outcome says how a job ended, for the log line and metrics of the caller.
@@ -132,20 +159,62 @@ func Key(spec commands.Spec, k commands.OperationKey) string {
 	return "o:" + spec.Type + ":" + string(k)
 }
 
-// Drive goes on until the message needs nothing more. An error is our own fault (store, publisher, a broken contract) or
-// a *commands.Refusal of the entry; the operation's state is untouched by it.
+// Drive goes on until the message needs nothing more. A command message does not end without a parked copy or an event.
+// An error is our own fault (store, publisher, a broken contract) or a *commands.Refusal of the entry; what was done
+// before it is in job.Memory.
 func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
+	if called, ok := job.Entry.(commands.CalledBack); ok {
+		job.Entry = commands.CalledBack{Reply: scrub.Reply(called.Reply, job.Command)}
+	}
 	r := run{Driver: d, job: job, record: &job.Record, state: &job.State, fact: job.Entry, began: job.State.Fingerprint}
-	for {
-		next, act, err := commands.Advance(*r.state, r.fact, d.Policy, time.Now())
-		if err != nil {
-			return r.outcome(act), err
-		}
-		done, err := r.perform(ctx, &next, act)
-		if err != nil || done {
-			return r.outcome(act), err
+	switch job.Entry.(type) {
+	case commands.Arrived, commands.Due: // a clock that is off would park, or give up, at the wrong time
+		if err := r.fit(); err != nil {
+			return r.outcome(commands.Action{}), r.failed(err)
 		}
 	}
+	policy := d.Policy
+	if m := job.Message; m.Topic != "" { // two messages of one process are two senders
+		policy.Owner = fmt.Sprintf("%s %s/%d/%d", policy.Owner, m.Topic, m.Partition, m.Offset)
+	}
+	for {
+		next, act, err := commands.Advance(*r.state, r.fact, policy, d.Now())
+		if err != nil {
+			return r.outcome(act), r.failed(err)
+		}
+		done, err := r.perform(ctx, &next, act)
+		if err != nil {
+			return r.outcome(act), r.failed(err)
+		}
+		if done && !r.owes(act) {
+			job.Memory = nil
+			return r.outcome(act), nil
+		}
+	}
+}
+
+// owes reports whether a command message would end without an answer, because what was heard on the way was settled by
+// another writer in the meantime. It is then weighed again as it came.
+func (r *run) owes(act commands.Action) bool {
+	arrived, ok := r.job.Entry.(commands.Arrived)
+	if !ok || act.Do != commands.DoFinish || r.result != nil {
+		return false
+	}
+	r.fact = arrived
+	return true
+}
+
+// failed notes what is known beyond the record.
+func (r *run) failed(err error) error {
+	known := r.known
+	if known == nil && r.state.Phase != commands.New {
+		known = r.state
+	}
+	if known != nil {
+		memory := *known
+		r.job.Memory = &memory
+	}
+	return err
 }
 
 // run is one job under way.
@@ -159,6 +228,8 @@ type run struct {
 	result *commands.Result
 	// began is the fingerprint that the job began with.
 	began string
+	// known is what is known beyond state, when what was to be stored or published was not; nil otherwise.
+	known *commands.State
 }
 
 func (r *run) outcome(act commands.Action) Outcome {
@@ -169,6 +240,9 @@ func (r *run) outcome(act commands.Action) Outcome {
 func (r *run) perform(ctx context.Context, next *commands.State, act commands.Action) (done bool, err error) {
 	switch act.Do {
 	case commands.DoSend:
+		if err := r.fit(); err != nil {
+			return false, err
+		}
 		if ok, err := r.store(ctx, next); err != nil || !ok {
 			return false, err
 		}
@@ -217,17 +291,23 @@ func (r *run) store(ctx context.Context, next *commands.State) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("encode the record of %s: %w", next.Key, err)
 	}
+	r.known = next
+	if next.Phase == commands.Sending {
+		unsent := next.Unsent() // whether the intent was written or not, it is not acted upon before that is known
+		r.known = &unsent
+	}
 	record, err := r.Store.Swap(ctx, *r.record, value)
 	if conflict, ok := errors.AsType[*idempotency.Conflict](err); ok {
 		if r.Observe.Conflicted != nil {
 			r.Observe.Conflicted()
 		}
+		r.known = nil
 		return false, r.take(conflict.Standing)
 	}
 	if err != nil {
 		return false, fmt.Errorf("store the record of %s: %w", next.Key, err)
 	}
-	*r.record, *r.state = record, *next
+	*r.record, *r.state, r.known = record, *next, nil
 	return true, nil
 }
 
@@ -235,6 +315,10 @@ func (r *run) store(ctx context.Context, next *commands.State) (bool, error) {
 // expired), and what this process remembers is the best there is.
 func (r *run) take(standing idempotency.Record) error {
 	*r.record = standing
+	if answered, ok := r.fact.(commands.Answered); ok {
+		answered.Overtaken = true
+		r.fact = answered
+	}
 	if standing.Version > 0 {
 		state, err := decode(standing.Value)
 		if err != nil {
@@ -243,21 +327,27 @@ func (r *run) take(standing idempotency.Record) error {
 		return r.takeOver(state)
 	}
 	if r.state.Phase != commands.New {
-		*r.state = r.state.Forgotten(last(standing, r.Policy))
+		*r.state = r.state.Forgotten(r.last(standing))
 		return nil
 	}
 	if arrived, ok := r.fact.(commands.Arrived); ok {
-		arrived.Forgot = standing.Forgot
+		if standing.Forgot.After(arrived.Forgot) {
+			arrived.Forgot = standing.Forgot
+		}
 		r.fact = arrived
 	}
 	return nil
 }
 
-// takeOver goes on from the state that another writer stored. It may be another request's, or another content's, when the
-// store forgot this message's own: then what was just heard is not about this message, which is weighed again as it came.
+// takeOver goes on from the state on record. It may be another request's, or another content's, when the store forgot
+// this message's own: then what was just heard is not about this message, which is weighed again as it came. Or it may be
+// an older one, of a store that went back in time: then what this process did counts.
 func (r *run) takeOver(state commands.State) error {
-	*r.state = state
 	ours := state.Fingerprint == r.began || slices.Contains(r.job.Command.Fingerprints, state.Fingerprint)
+	if ours && r.state.Phase != commands.New {
+		state = r.joined(state, *r.state)
+	}
+	*r.state = state
 	switch r.job.Entry.(type) {
 	case commands.Arrived:
 		if !ours || state.RequestID != r.job.Command.RequestID {
@@ -273,21 +363,38 @@ func (r *run) takeOver(state commands.State) error {
 
 // last is until when something may have been sent of which an absent record says nothing: a process that stored its
 // intent just before the loss may be at it until its lease is over. The loss is the one that the store knows of, else
-// this very moment.
-func last(r idempotency.Record, p commands.Policy) time.Time {
-	lost := r.Forgot
-	if lost.IsZero() {
-		lost = time.Now()
+// this very moment. A question is never sent, so for one it is zero.
+func (d *Driver) last(absent idempotency.Record) time.Time {
+	if d.Policy.Spec.Effect == commands.EffectRead {
+		return time.Time{}
 	}
-	return lost.Add(p.Lease)
+	lost := absent.Forgot
+	if lost.IsZero() {
+		lost = d.Now()
+	}
+	return lost.Add(d.Policy.Lease)
 }
 
-// Recall returns the state to go on from when a parked copy with this memory finds rec in the store.
-func (d *Driver) Recall(memory commands.State, rec idempotency.Record) (commands.State, error) {
-	if rec.Version > 0 {
-		return decode(rec.Value)
+// Recall returns the state to go on from when a memory of an operation, a parked copy's or this process' own, meets its
+// record. fingerprints are those of the content at hand; a record of another content is returned as it is.
+func (d *Driver) Recall(memory commands.State, rec idempotency.Record, fingerprints []string) (commands.State, error) {
+	if rec.Version == 0 {
+		return memory.Forgotten(d.last(rec)), nil
 	}
-	return memory.Forgotten(last(rec, d.Policy)), nil
+	state, err := decode(rec.Value)
+	if err != nil || state.Fingerprint != memory.Fingerprint && !slices.Contains(fingerprints, state.Fingerprint) {
+		return state, err
+	}
+	return d.joined(state, memory), nil
+}
+
+// joined returns what must be believed of an operation with this record and a memory beside it. A question can be put
+// again, so that for one the record is as good.
+func (d *Driver) joined(record, memory commands.State) commands.State {
+	if d.Policy.Spec.Effect != commands.EffectRead {
+		record, _ = record.Joined(memory)
+	}
+	return record
 }
 
 func decode(value []byte) (commands.State, error) {
@@ -298,15 +405,31 @@ func decode(value []byte) (commands.State, error) {
 	return state, nil
 }
 
+// fit says why the vendor must not be called now.
+func (r *run) fit() error {
+	if r.Fit == nil {
+		return nil
+	}
+	if err := r.Fit(); err != nil {
+		return fmt.Errorf("the vendor is not called about %s: %w", r.state.Key, err)
+	}
+	return nil
+}
+
 func (r *run) send(ctx context.Context) error {
 	attempt := r.state.Sends
 	if r.Sender == nil {
 		return ErrNoVendor
 	}
-	if !time.Now().Before(r.state.Lease) {
+	if !r.Now().Before(r.state.Lease) {
 		// This process stood still since it stored its intent, and another one may have asked and sent meanwhile.
 		r.fact = commands.SendFailed{Attempt: attempt, Class: commands.ClassRetryable, Code: CodeLeaseOver}
 		return nil
+	}
+	if err := r.fit(); err != nil { // its clock may have been set back while it stood still
+		unsent := r.state.Unsent()
+		r.known = &unsent
+		return err
 	}
 	if attempt > 1 && r.Observe.Resent != nil {
 		r.Observe.Resent()
@@ -324,46 +447,78 @@ func (r *run) ask(ctx context.Context) error {
 	if r.Asker == nil {
 		return ErrNoVendor
 	}
+	if err := r.fit(); err != nil {
+		return err
+	}
+	put := r.Now()
 	if r.Observe.Asked != nil {
-		r.Observe.Asked(r.state.Phase, time.Since(r.state.FirstSeen))
+		r.Observe.Asked(r.state.Phase, put.Sub(r.state.FirstSeen))
 	}
 	reply, err := r.call(ctx, "ask", time.Time{}, r.Asker.Ask)
 	if err != nil {
 		r.fact = commands.AskFailed{Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
 		return nil
 	}
-	r.fact = commands.Answered{Reply: reply}
+	r.fact = commands.Answered{Reply: reply, Put: put}
 	return nil
 }
 
-// call makes one vendor call, which ends at last, where it is set, and in any case after the timeout.
+// call makes one vendor call, which ends at last, where it is set, and in any case after the timeout. It goes to the
+// account that the operation began with, whatever the default has become since. Whatever comes back is scrubbed here,
+// where no adapter can go past it. A panic of the adapter goes on, and leaves no span behind.
 func (r *run) call(
 	ctx context.Context, what string, last time.Time, f func(context.Context, commands.Command) (commands.Reply, error),
 ) (commands.Reply, error) {
 	began := time.Now()
-	if end := began.Add(r.Timeout); last.IsZero() || end.Before(last) {
-		last = end
+	limit := r.Timeout
+	if !last.IsZero() {
+		limit = min(limit, last.Sub(r.Now()))
 	}
-	ctx, cancel := context.WithDeadline(ctx, last)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var span Span
 	if r.Tracer != nil {
 		ctx, span = r.Tracer.Call(ctx, r.Policy.Spec.Topic, what, r.state.Sends)
 	}
-	reply, err := f(ctx, r.job.Command)
-	outcome := reply.Status.String()
-	if err != nil {
+	outcome, failed := "panic", true
+	defer func() {
+		if span != nil {
+			span.End(outcome, failed)
+		}
+		if r.Observe.Called != nil {
+			r.Observe.Called(what, outcome, time.Since(began))
+		}
+	}()
+	command := r.job.Command
+	if r.state.Account != "" {
+		command.Account = r.state.Account
+	}
+	reply, err := f(ctx, command)
+	reply, err = scrub.Reply(reply, command), scrub.Error(err, command)
+	outcome, failed = reply.Status.String(), err != nil
+	if failed {
 		outcome = vendors.CodeOf(err)
 		r.Logger.Warn("vendor call failed", "topic", r.Policy.Spec.Topic, "call", what, "key", r.state.Key, "attempt", r.state.Sends,
 			"class", vendors.ClassOf(err).String(), "err", err)
-	}
-	if span != nil {
-		span.End(outcome, err != nil)
-	}
-	if r.Observe.Called != nil {
-		r.Observe.Called(what, outcome, time.Since(began))
+	} else if r.contradicted(what, r.state, reply) {
+		outcome = commands.ReasonMismatch
 	}
 	return reply, err
+}
+
+// contradicted reports, also to people, whether a reply is about something else than was ordered, so that it changes
+// nothing.
+func (d *Driver) contradicted(what string, s *commands.State, reply commands.Reply) bool {
+	field := s.Contradicted(&d.Policy.Spec, reply)
+	if field == "" {
+		return false
+	}
+	d.Logger.Error("a vendor's reply differs from the order or from its earlier reply; it changed nothing",
+		"topic", d.Policy.Spec.Topic, "call", what, "key", s.Key, "field", field)
+	if d.Observe.Contradicted != nil {
+		d.Observe.Contradicted()
+	}
+	return true
 }
 
 func retryAfter(err error) time.Duration {
@@ -375,7 +530,7 @@ func retryAfter(err error) time.Duration {
 
 // wait lets the lease of another sender run out, then looks again.
 func (r *run) wait(ctx context.Context, until time.Time) error {
-	timer := time.NewTimer(time.Until(until))
+	timer := time.NewTimer(until.Sub(r.Now()))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -401,28 +556,31 @@ func (r *run) park(ctx context.Context, next *commands.State, act commands.Actio
 		_, err := r.store(ctx, next)
 		return true, err
 	}
-	m, err := Parked(r.job.Message, next, r.Policy.Tiers, act)
-	if err != nil {
-		return false, err
+	unparked := *next // what is known if the copy is not there
+	unparked.Parks, unparked.Tries = r.state.Parks, r.state.Tries
+	r.known = &unparked
+	err := r.publishCopy(ctx, next, act)
+	if errors.Is(err, stream.ErrTooLarge) {
+		return r.giveUp(ctx, err)
 	}
-	if err := r.Publisher.Publish(ctx, m); err != nil {
+	if err != nil {
 		return false, fmt.Errorf("park %s: %w", next.Key, err)
 	}
 	if r.Observe.Parked != nil {
 		r.Observe.Parked(next.Phase, time.Since(next.FirstSeen))
 	}
-	// When another writer was quicker the copy finds his word when it comes due; it is not decided again here, or the
-	// same fact would park a second copy.
-	if _, err := r.store(ctx, next); err != nil {
+	// When another writer was quicker the copy finds its state when it comes due; it is not decided again here, or the
+	// same fact would park a second copy. When the store does not answer the copy is the better informed, and outweighs
+	// the record when it comes due (State.Joined).
+	if _, err := r.store(ctx, next); err != nil && !errors.Is(err, idempotency.ErrUnavailable) {
 		return false, err
 	}
 	return true, nil
 }
 
 func (r *run) publish(ctx context.Context, result *commands.Result, then commands.Event) error {
-	event := r.trace().onto(Event(*result, r.Policy.Spec.ResultTopic, ""))
-	if err := r.Publisher.Publish(ctx, event); err != nil {
-		return fmt.Errorf("publish %s of %s: %w", result.Type, result.Subject, err)
+	if err := r.Tell(ctx, *result, r.trace(), nil); err != nil {
+		return err
 	}
 	if r.Observe.Published != nil {
 		r.Observe.Published(result.Kind())
@@ -444,7 +602,7 @@ func (r *run) trace() Trace {
 
 // written is when the command was written to its topic, or, where no message tells, when the operation began.
 func (r *run) written() time.Time {
-	if at := Written(r.job.Message); !at.IsZero() {
+	if at := r.job.Written; !at.IsZero() {
 		return at
 	}
 	return r.state.FirstSeen
@@ -461,15 +619,18 @@ func (d *Driver) Shelve(ctx context.Context, job *Job) (bool, error) {
 	if record.Version == 0 && record.Forgot.IsZero() && job.State.Phase == commands.New {
 		return false, nil
 	}
-	state, err := d.Recall(job.State, record)
+	state, err := d.Recall(job.State, record, job.Command.Fingerprints)
 	if err != nil {
 		return false, err
+	}
+	if !slices.Contains(job.Command.Fingerprints, state.Fingerprint) {
+		return false, nil // the record is of another content, which has a message of its own
 	}
 	switch state.Phase {
 	case commands.New, commands.Waiting:
 		return false, nil
 	case commands.Sending:
-		state.Phase, state.SentAt = commands.Asking, time.Now()
+		state.Phase, state.SentAt = commands.Asking, d.Now()
 	}
 	job.Record, job.State, job.Entry = record, state, commands.AskFailed{Code: "panic"}
 	_, err = d.Drive(ctx, job)

@@ -19,6 +19,9 @@ type Relay struct {
 	Orders *Driver
 	// OrderField is the command's field that names the order; it must be one of the topic's CarryFields.
 	OrderField string
+	// Account returns the merchant account that a command's word stands for, "" meaning the default; nil leaves the word
+	// as it is.
+	Account func(word string) string
 }
 
 // Ask implements vendors.Asker. An order that cannot be updated makes the question fail, so that it is put again.
@@ -28,15 +31,17 @@ func (r Relay) Ask(ctx context.Context, c commands.Command) (commands.Reply, err
 		return commands.Reply{}, err
 	}
 	if reply.Status.Final() {
-		if err := r.hear(ctx, commands.OperationKey(c.Carry[r.OrderField]), reply); err != nil {
+		if err := r.hear(ctx, c, reply); err != nil {
 			return commands.Reply{}, &vendors.Error{Class: commands.ClassUnknown, Code: "order_not_updated", Err: err}
 		}
 	}
 	return answer(reply), nil
 }
 
-// hear tells the order what the vendor said of it. An order that is not known to us is nobody's to settle.
-func (r Relay) hear(ctx context.Context, order commands.OperationKey, reply commands.Reply) error {
+// hear passes on what the vendor said of an order. It is the word of one account: an order that is not on record, or that
+// another account has, is not settled by it.
+func (r Relay) hear(ctx context.Context, c commands.Command, reply commands.Reply) error {
+	order := commands.OperationKey(c.Carry[r.OrderField])
 	record, err := r.Orders.Store.Load(ctx, Key(r.Orders.Policy.Spec, order))
 	if err != nil {
 		return fmt.Errorf("load the record of %s: %w", order, err)
@@ -48,11 +53,24 @@ func (r Relay) hear(ctx context.Context, order commands.OperationKey, reply comm
 	if err != nil {
 		return err
 	}
-	_, err = r.Orders.Drive(ctx, &Job{Record: record, State: state, Entry: commands.CalledBack{Reply: reply}})
-	if refusal, ok := errors.AsType[*commands.Refusal](err); ok && refusal.Reason == commands.ReasonMismatch {
+	if r.account(state.Account) != r.account(c.Account) {
+		return nil
+	}
+	if r.Orders.contradicted("ask", &state, reply) {
 		return nil // another pay_order_no than before: the answer shows it, the order keeps its state
 	}
+	_, err = r.Orders.Drive(ctx, &Job{Record: record, State: state, Entry: commands.CalledBack{Reply: reply}})
+	if refusal, ok := errors.AsType[*commands.Refusal](err); ok && refusal.Reason == commands.ReasonMismatch {
+		return nil // another writer heard more in the meantime
+	}
 	return err
+}
+
+func (r Relay) account(word string) string {
+	if r.Account == nil {
+		return word
+	}
+	return r.Account(word)
 }
 
 // answer turns the state of an order into the answer to a question about it.

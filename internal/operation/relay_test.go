@@ -106,3 +106,50 @@ func TestNewRefusesWhatDoesNotSuit(t *testing.T) {
 type sends func() (commands.Reply, error)
 
 func (f sends) Send(context.Context, commands.Command) (commands.Reply, error) { return f() }
+
+// What one account says is no word about another account's order of the same number.
+func TestAnAccountSettlesOnlyItsOwnOrders(t *testing.T) {
+	t.Parallel()
+	resolve := func(word string) string {
+		if word == "" {
+			return "main"
+		}
+		return word
+	}
+	for name, c := range map[string]struct {
+		order, question string
+		settles         bool
+	}{
+		"the same":                   {"east", "east", true},
+		"another":                    {"east", "west", false},
+		"the default, named by one":  {"main", "", true},
+		"the default, named by none": {"", "", true},
+		"the default of an older record, and another": {"", "west", false},
+		"none named, and another's order":             {"east", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := memstore.New(memstore.NewServer(1), memstore.Config{})
+			require.NoError(t, store.Prepare(t.Context(), false))
+			var log published
+			spec := commands.Spec{Topic: "withhold.request", ResultTopic: "withhold.result", Type: "withhold", KeyField: "biz_order_no"}
+			orders, err := operation.New(operation.Config{
+				Store: store, Publisher: &log, Logger: slog.New(slog.DiscardHandler),
+				Policy: commands.Policy{Spec: spec, Lease: time.Second, Settle: time.Second, Deadline: time.Hour, MaxSends: 1, Tiers: []time.Duration{time.Second}},
+			})
+			require.NoError(t, err)
+			s := commands.State{Phase: commands.Asking, Topic: spec.Topic, Key: "B1", RequestID: "R1", Account: c.order, Sends: 1, FirstSeen: time.Now()}
+			value, err := s.Encode()
+			require.NoError(t, err)
+			_, err = store.Swap(t.Context(), store.Expect(operation.Key(spec, "B1")), value)
+			require.NoError(t, err)
+			relay := operation.Relay{OrderField: "biz_order_no", Orders: orders, Account: resolve, Asker: asks(func() (commands.Reply, error) {
+				return commands.Reply{Status: commands.StatusFailed}, nil
+			})}
+			reply, err := relay.Ask(t.Context(), commands.Command{Account: c.question, Carry: map[string]string{"biz_order_no": "B1"}})
+			require.NoError(t, err)
+			require.Equal(t, "failed", reply.Fields["state"], "the question is answered all the same")
+			require.Equal(t, c.settles, len(log) == 1)
+		})
+	}
+}

@@ -30,8 +30,10 @@ func newPoll(t *testing.T, answer asks) *poll {
 		spec: commands.Spec{Topic: "identity.poll", ResultTopic: "identity.result", Type: "identity", KeyField: "flowId", Effect: commands.EffectRead},
 	}
 	require.NoError(t, p.store.Prepare(t.Context(), false))
-	var err error
+	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
+	require.NoError(t, err)
 	p.driver, err = operation.New(operation.Config{
+		Keys:  ring,
 		Store: p.store, Publisher: &p.log, Asker: answer, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler),
 		Policy: commands.Policy{Spec: p.spec, Deadline: time.Hour, Tiers: []time.Duration{time.Second}},
 	})
@@ -110,4 +112,22 @@ func TestProgressByAHintIsRemembered(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, commands.Pending, state.Phase)
 	require.Equal(t, 3, state.Parks)
+}
+
+// A copy whose record is gone may be older news than what was lost: a process that stored its intent just before the loss
+// may be sending until its lease is over.
+func TestACopyOfALostRecordCountsFromALeaseAfterTheLoss(t *testing.T) {
+	t.Parallel()
+	p := newPoll(t, nil)
+	policy := commands.Policy{Lease: 5 * time.Second}
+	copied := p.state(commands.Asking)
+	lost := time.Now().Add(-time.Minute)
+	d := &operation.Driver{Config: operation.Config{Policy: policy, Now: time.Now}}
+	state, err := d.Recall(copied, idempotency.Record{Forgot: lost}, nil)
+	require.NoError(t, err)
+	require.Equal(t, lost.Add(policy.Lease), state.SentAt)
+	before := time.Now()
+	state, err = d.Recall(copied, idempotency.Record{}, nil)
+	require.NoError(t, err)
+	require.False(t, state.SentAt.Before(before.Add(policy.Lease)), "a loss that the store does not tell is one of this moment")
 }

@@ -2,7 +2,6 @@ package operation
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +16,12 @@ const (
 	HeaderState = "pd-state"
 	// HeaderTopic carries the command topic of a parked message.
 	HeaderTopic = "pd-topic"
+	// HeaderDue carries when a parked message may be handled, in Unix milliseconds.
+	HeaderDue = "pd-due"
 	// HeaderWritten carries when the command of a parked message was written to its topic, in Unix milliseconds.
 	HeaderWritten = "pd-written"
+	// HeaderMAC carries the seal of a parked message. It comes after the headers that it covers.
+	HeaderMAC = "pd-mac"
 )
 
 // DelayTopic is where operations of a command topic wait for one tier, such as "withhold.request.delay.5s".
@@ -41,34 +44,26 @@ func DelayTopics(topic string, tiers []time.Duration) []string {
 	return names
 }
 
-// Parked returns the copy of a command message that waits in a delay topic: the same key, value and headers, and what
-// has been done so far, so that it can be finished even if the store forgets everything.
-func Parked(m stream.Message, s *commands.State, tiers []time.Duration, act commands.Action) (stream.Message, error) {
+// Parked returns the copy of a job's message that waits in a delay topic: the same key, value and headers, and what has
+// been done so far, so that it can be finished even if the store forgets everything. It is sealed under the newest key.
+func (d *Driver) Parked(job *Job, s *commands.State, act commands.Action) (stream.Message, error) {
 	state, err := s.Encode()
 	if err != nil {
 		return stream.Message{}, fmt.Errorf("encode the state of %s: %w", s.Key, err)
 	}
-	own := []string{HeaderState, HeaderTopic, stream.HeaderDue, HeaderWritten}
-	headers := slices.DeleteFunc(slices.Clone(m.Headers), func(h stream.Header) bool { return slices.Contains(own, h.Key) })
-	headers = append(headers,
-		stream.Header{Key: HeaderState, Value: state},
-		stream.Header{Key: HeaderTopic, Value: []byte(s.Topic)},
-		stream.Header{Key: stream.HeaderDue, Value: strconv.AppendInt(nil, dueMillis(act.Until), 10)},
-	)
-	if at := Written(m); !at.IsZero() {
-		headers = append(headers, stream.Header{Key: HeaderWritten, Value: strconv.AppendInt(nil, at.UnixMilli(), 10)})
+	m := stream.Message{
+		Topic: DelayTopic(d.Policy.Spec.Topic, d.Policy.Tiers[act.Tier]), Key: job.Message.Key, Value: job.Message.Value,
+		Headers: append(Strip(job.Message.Headers),
+			stream.Header{Key: HeaderState, Value: state},
+			stream.Header{Key: HeaderTopic, Value: []byte(d.Policy.Spec.Topic)},
+			stream.Header{Key: HeaderDue, Value: strconv.AppendInt(nil, dueMillis(act.Until), 10)},
+		),
 	}
-	return stream.Message{Topic: DelayTopic(s.Topic, tiers[act.Tier]), Key: m.Key, Value: m.Value, Headers: headers}, nil
-}
-
-// Written is when a command was written to its topic, also that of a parked copy; zero when the message does not tell.
-func Written(m stream.Message) time.Time {
-	if text, ok := m.Header(HeaderWritten); ok {
-		if millis, err := strconv.ParseInt(string(text), 10, 64); err == nil {
-			return time.UnixMilli(millis)
-		}
+	if !job.Written.IsZero() {
+		written := strconv.AppendInt(nil, job.Written.UnixMilli(), 10)
+		m.Headers = append(m.Headers, stream.Header{Key: HeaderWritten, Value: written})
 	}
-	return m.Time
+	return d.seal(m)
 }
 
 // dueMillis rounds up, so that a copy never comes due before the moment that its state names.

@@ -57,6 +57,8 @@ func odds(k kind) []fault {
 		return []fault{lostRequest, lostRequest, reset, slow}
 	case kindReply:
 		return []fault{lostReply, lostReply, reset, status500, garbage, slow}
+	case kindAnswer:
+		return []fault{stalled}
 	case kindCallback:
 		return []fault{unavailable, lostReply, slow}
 	}
@@ -107,7 +109,7 @@ func (w *world) misfortune() bool {
 	}
 	victim := living[w.rng.IntN(len(living))]
 	happened := true
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(15) {
 	case 0, 1, 2:
 		w.kill(victim)
 	case 3:
@@ -127,6 +129,12 @@ func (w *world) misfortune() bool {
 	case 9, 10:
 		w.stats.events["forged callback"]++
 		w.forge()
+	case 12:
+		happened = w.setClock(victim)
+	case 13:
+		w.loseReplicas()
+	case 14:
+		happened = w.rewind()
 	case 11:
 		happened = w.replay()
 		w.stats.events["old callback"]++
@@ -168,10 +176,16 @@ func (w *world) silence(inc *incarnation) {
 	w.later(sessionExpiry, "the session of "+inc.name+" expires", func() { w.broker.Expel(group, inc.name) })
 }
 
+// wipe loses everything: as FLUSHALL does, or because the server's clock jumps beyond the lifetime of all that it keeps.
 func (w *world) wipe() {
 	w.stats.events["wipe"]++
-	w.say("WIPE the store")
-	w.records.Forget()
+	if w.rng.IntN(3) == 0 {
+		w.say("The store's clock JUMPS beyond every lifetime")
+		w.records.Jump(lifetime)
+	} else {
+		w.say("WIPE the store")
+		w.records.Forget()
+	}
 	w.watch.wiped()
 }
 

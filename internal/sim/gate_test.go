@@ -24,6 +24,7 @@ const (
 	kindReceive
 	kindReply
 	kindCallback
+	kindAnswer
 )
 
 // fault is what happens to a call instead of what it hoped for; the words stand in the trace.

@@ -91,8 +91,14 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 // land is the moment at which the write takes effect.
 func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	rec, err := s.view.Swap(context.WithoutCancel(ctx), was, value)
-	if err == nil {
+	landed := err == nil
+	if errors.Is(err, idempotency.ErrUnavailable) { // without its replicas the server writes all the same
+		stands, _ := s.view.Load(context.WithoutCancel(ctx), was.Key)
+		landed = stands.Version == was.Version+1 && bytes.Equal(stands.Value, value)
+	}
+	if landed {
 		s.w.watch.stored(nameOf(ctx), was.Key, value)
+		s.w.snapshot()
 	}
 	return rec, err
 }
@@ -172,16 +178,30 @@ type caller struct {
 	vendors.Sender
 	vendors.Asker
 	owner *incarnation
-	watch *watch
+	world *world
 }
 
 func (c caller) Send(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
-	c.watch.sends(cmd)
-	return c.Sender.Send(c.owner.numbered(ctx, "send"), cmd)
+	c.world.watch.sends(cmd)
+	ctx = c.owner.numbered(ctx, "send")
+	reply, err := c.Sender.Send(ctx, cmd)
+	c.inHand(ctx)
+	return reply, err
 }
 
 func (c caller) Ask(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
-	return c.Asker.Ask(c.owner.numbered(ctx, "ask"), cmd)
+	ctx = c.owner.numbered(ctx, "ask")
+	reply, err := c.Asker.Ask(ctx, cmd)
+	c.inHand(ctx)
+	return reply, err
+}
+
+// inHand is where a process may stand still with a vendor's answer that nobody heard of yet.
+func (c caller) inHand(ctx context.Context) {
+	name := nameOf(ctx) + " is answered"
+	if c.world.gate.enter(context.WithoutCancel(ctx), c.owner, kindAnswer, name) == stalled {
+		c.world.gate.park(c.world.stalledCall(c.owner, name))
+	}
 }
 
 // crowd lets two at most ask about one flow at a time: of three that share a call whose maker left, Go would toss a coin

@@ -100,6 +100,8 @@ type incarnation struct {
 	done   chan struct{}
 	// stillUntil is when the latest stall of the process is over; guarded by the gate's lock.
 	stillUntil time.Time
+	// clock is its wall clock; guarded by the gate's lock.
+	clock clock
 	// handler is set for callback-ingest.
 	handler http.Handler
 
@@ -160,18 +162,20 @@ func (w *world) dispatcher(p *process) *incarnation {
 	inc := newIncarnation(p)
 	ctx, cancel := context.WithCancel(context.Background())
 	inc.cancel = cancel
-	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: 24 * time.Hour})}
+	tolerance := w.policy(catalog.Withhold(), "").Tolerance()
+	inc.clock.little = spread(inc.name+" clock", -tolerance, tolerance)
+	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
-	routes, closes := w.routes(inc, store, publisher)
+	routes, closes := w.routes(inc, store, publisher, gated.view.Fit)
 	d := dispatch.New(dispatch.Config{
 		Routes: routes, Store: store, Publisher: publisher,
 		Validator: compiled(), Fingerprints: w.fingerprints, MaxBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler),
 	})
 	consumer := w.broker.Consumer(group, d.Topics(), memstream.ConsumerConfig{
-		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc),
+		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc), Witnesses: w.witnesses(),
 		Stream: stream.Config{
-			InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
+			Due: func(m stream.Message) time.Time { return w.elsewhere(inc, d.Due(m)) }, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
 			RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second,
 			Jitter: func(name string, attempt int) float64 { return unit(fmt.Sprint(inc.name, name, attempt)) },
 		},
@@ -190,7 +194,9 @@ func (w *world) dispatcher(p *process) *incarnation {
 }
 
 // routes joins the topics of the scenario as cmd/dispatcher/app/vendors.go does.
-func (w *world) routes(inc *incarnation, store idempotency.Store, publisher stream.Publisher) ([]dispatch.Route, func()) {
+func (w *world) routes(
+	inc *incarnation, store idempotency.Store, publisher stream.Publisher, fit func() error,
+) ([]dispatch.Route, func()) {
 	client, err := withhold.New(withhold.Config{
 		URL:      "http://" + gatewayHost + "/gateway",
 		Accounts: map[string]withhold.Account{"main": {UA: ua, Key: aesKey}}, DefaultAccount: "main",
@@ -205,6 +211,7 @@ func (w *world) routes(inc *incarnation, store idempotency.Store, publisher stre
 		v = w.mutated.vendor(spec.Topic, v)
 		c := operation.Config{
 			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Timeout: vendorTimeout, Logger: slog.New(slog.DiscardHandler),
+			Keys: w.fingerprints, Now: func() time.Time { return w.now(inc) }, Fit: func() error { return w.fit(inc, fit) },
 		}
 		if spec.Effect != commands.EffectRead {
 			c.Sender = v
@@ -218,20 +225,31 @@ func (w *world) routes(inc *incarnation, store idempotency.Store, publisher stre
 		routes = append(routes, dispatch.Route{Driver: driver, Check: check})
 		return driver
 	}
-	orders := route(catalog.Withhold(), caller{Sender: client, Asker: client, owner: inc, watch: w.watch}, client.Check)
+	orders := route(catalog.Withhold(), caller{Sender: client, Asker: client, owner: inc, world: w}, client.Check)
 	for _, spec := range w.scenario.specs[1:] {
 		switch spec.Topic {
 		case queryTopic:
 			query := client.Query()
-			asks := w.mutated.vendor(queryTopic+" asker", caller{Asker: query, owner: inc, watch: w.watch})
+			asks := w.mutated.vendor(queryTopic+" asker", caller{Asker: query, owner: inc, world: w})
 			route(spec, both{Asker: operation.Relay{Asker: asks, Orders: orders, OrderField: "biz_order_no"}}, query.Check)
 		case cardTopic:
-			route(spec, caller{Sender: client.Prebind(), owner: inc, watch: w.watch}, client.Prebind().Check)
+			route(spec, caller{Sender: client.Prebind(), owner: inc, world: w}, client.Prebind().Check)
 		case pollTopic:
-			route(spec, caller{Asker: &crowd{Asker: flows, asking: map[commands.OperationKey]int{}}, owner: inc, watch: w.watch}, flows.Check)
+			route(spec, caller{Asker: &crowd{Asker: flows, asking: map[commands.OperationKey]int{}}, owner: inc, world: w}, flows.Check)
 		}
 	}
 	return routes, func() { client.Close(); flows.Close() }
+}
+
+// witnesses are the topics in which whoever executed something with an effect left something.
+func (w *world) witnesses() []string {
+	var names []string
+	for _, s := range w.scenario.specs {
+		if s.Effect != commands.EffectRead {
+			names = append(append(names, s.ResultTopic, s.DeadLetterTopic()), operation.DelayTopics(s.Topic, tiers())...)
+		}
+	}
+	return names
 }
 
 // both makes a vendor of parts, of which one may be nil.
@@ -269,7 +287,7 @@ func (w *world) callbackIngest(p *process) *incarnation {
 	inc := newIncarnation(p)
 	inc.cancel = func() {}
 	close(inc.done)
-	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: 24 * time.Hour})}
+	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
 	mux := http.NewServeMux()
@@ -287,7 +305,7 @@ func (w *world) callbackIngest(p *process) *incarnation {
 	take(callback.Pattern("withhold"), "success", callback.Tokened{Tokens: w.tokens, Decoder: decoder{}}, catalog.Withhold(), nil)
 	flows := w.esign(inc, 0)
 	take(callback.SignedPattern("esign"), esign.CallbackAnswer, callback.Signed{Verify: verify(flows)}, catalog.IdentityPoll(),
-		w.mutated.vendor(pollTopic, caller{Asker: flows, owner: inc, watch: w.watch}))
+		w.mutated.vendor(pollTopic, caller{Asker: flows, owner: inc, world: w}))
 	inc.handler = w.mutated.callbacks(w, mux)
 	return inc
 }

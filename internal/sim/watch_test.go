@@ -89,6 +89,7 @@ type event struct {
 	at                time.Time
 	data              map[string]string
 	bytes             []byte
+	landed            time.Time // when it was durable
 }
 
 func (e event) verdict() bool {
@@ -291,7 +292,10 @@ func (w *watch) result(m stream.Message) {
 		w.broken("4: a result of type %q cannot be read", header("ce_type"))
 		return
 	}
-	e.spec = w.scenario.specs[i]
+	e.spec, e.landed = w.scenario.specs[i], time.Now()
+	if err := compiled().Validate(m.Topic, m.Value); err != nil {
+		w.broken("4: a result of type %q breaks its schema: %v", header("ce_type"), err)
+	}
 	w.results = append(w.results, e)
 	switch e.kind {
 	case commands.KindSucceeded, commands.KindFailed, commands.KindAnswered, commands.KindUnknown:
@@ -310,7 +314,7 @@ func (w *watch) unresolved(e event) {
 	if e.spec.Effect == commands.EffectOnce && w.wipes == 0 && w.sent[e.subject] > 0 {
 		w.broken("9: request %s was sent and is called unresolved", e.subject)
 	}
-	if e.at.Before(w.firstOf(e).Add(deadlineOf(e.spec))) {
+	if e.at.Before(w.firstOf(e).Add(deadlineOf(e.spec) - clocksApart)) {
 		w.broken("2: %s is called unresolved before its deadline", e.operation())
 	}
 	if since := w.decided(e); w.faultsEnd <= faultsEnd && since > 4*tiers()[len(tiers())-1] {
@@ -484,6 +488,9 @@ func (w *watch) answered(m stream.Message, underway bool) bool {
 		}
 	}
 	for _, e := range w.results {
+		if e.landed.Before(m.Time) {
+			continue // whoever wrote the message later waits for an event of its own
+		}
 		if e.data["requestId"] == what.request && e.about(what) && e.kind != commands.KindPending {
 			return true
 		}

@@ -79,9 +79,10 @@ type world struct {
 	faults faults
 	stats  stats
 
-	mu     sync.Mutex
-	counts map[string]int
-	heard  []heard
+	mu        sync.Mutex
+	snapshots []memstore.Snapshot
+	counts    map[string]int
+	heard     []heard
 }
 
 // task is what the scheduler itself does at a time.

@@ -29,6 +29,10 @@ type Config struct {
 	// DrainBudget is how long handed-over messages may go on after the generation ended. It must stay below the
 	// group's rebalance timeout less one heartbeat.
 	DrainBudget time.Duration
+	// Due says when a message may be handled: until then its lane waits, and with it what stands behind the message. A time
+	// that is zero or past holds nothing back, as does a nil Due. It is called once a message, from many goroutines, and
+	// must bound what it says: this package believes it.
+	Due func(Message) time.Time
 	// StuckAfter is how long the first unfinished message of a partition may hold back its commits before a log line
 	// says so, and again each time that it passes.
 	StuckAfter time.Duration
@@ -54,6 +58,9 @@ type Observer struct {
 	Panicked func(topic string)
 	// Holding: a message waits for its due time (+1) or no longer does (-1).
 	Holding func(topic string, delta int)
+	// Held: how long the message that a partition holds back has waited for its due time; told at each CommitEvery, 0 when
+	// it holds none, or when the partition was given up.
+	Held func(topic string, partition int, age time.Duration)
 	// FetchFailed and CommitFailed: the log did not answer as it should; both are tried again.
 	FetchFailed  func(topic string)
 	CommitFailed func()
@@ -83,6 +90,7 @@ func Defaults() Config {
 			Handled:      func(string, time.Duration, error) {},
 			Panicked:     func(string) {},
 			Holding:      func(string, int) {},
+			Held:         func(string, int, time.Duration) {},
 			FetchFailed:  func(string) {},
 			CommitFailed: func() {},
 			Head:         func(string, int, time.Duration) {},
@@ -126,6 +134,9 @@ func (o Observer) withDefaults(d Observer) Observer {
 	}
 	if o.Holding == nil {
 		o.Holding = d.Holding
+	}
+	if o.Held == nil {
+		o.Held = d.Held
 	}
 	if o.FetchFailed == nil {
 		o.FetchFailed = d.FetchFailed

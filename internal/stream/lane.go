@@ -31,7 +31,9 @@ type lane struct {
 	// waiting counts the items that are ready or behind another one of their key.
 	waiting int
 	bytes   int64
-	room    chan struct{} // holds a token when the window may have got smaller
+	// held is since when the fetcher has held the next message back for its due time; zero while it does not.
+	held time.Time
+	room chan struct{} // holds a token when the window may have got smaller
 }
 
 // item is a message on its way through a lane.
@@ -251,6 +253,23 @@ func (l *lane) head() (position int64, busy bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.offsets.position(), l.offsets.size() > 0
+}
+
+// hold notes since when the next message is held back; the zero time: it no longer is.
+func (l *lane) hold(since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = since
+}
+
+// holding is for how long the next message has been held back, 0 when none is.
+func (l *lane) holding(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held.IsZero() {
+		return 0
+	}
+	return now.Sub(l.held)
 }
 
 // unfinished counts the messages that the next owner will see again.

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -92,7 +91,7 @@ func (s *session) handOver(ctx context.Context, l *lane, messages []Message, fro
 		if m.Offset < from { // a batch may begin before the offset that was asked for
 			continue
 		}
-		if err := s.hold(ctx, m); err != nil {
+		if err := s.hold(ctx, l, m); err != nil {
 			return from, err
 		}
 		if err := l.push(m); err != nil {
@@ -103,24 +102,21 @@ func (s *session) handOver(ctx context.Context, l *lane, messages []Message, fro
 	return from, nil
 }
 
-// hold waits for a message's due time. Those behind it are due later, so waiting for the head delays no one.
-func (s *session) hold(ctx context.Context, m Message) error {
-	value, ok := m.Header(HeaderDue)
-	if !ok {
+// hold waits until a message may be handled. Those behind it are due later, so waiting for the head delays no one.
+func (s *session) hold(ctx context.Context, l *lane, m Message) error {
+	if s.cfg.Due == nil {
 		return nil
 	}
-	due, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil {
-		s.cfg.Logger.Error("due time is not a number, the message is handled now",
-			"topic", m.Topic, "partition", m.Partition, "offset", m.Offset)
-		return nil
-	}
-	left := time.Until(time.UnixMilli(due))
+	left := time.Until(s.cfg.Due(m))
 	if left <= 0 {
 		return nil
 	}
 	s.cfg.Observe.Holding(m.Topic, 1)
-	defer s.cfg.Observe.Holding(m.Topic, -1)
+	l.hold(time.Now())
+	defer func() {
+		l.hold(time.Time{})
+		s.cfg.Observe.Holding(m.Topic, -1)
+	}()
 	return wait(ctx, left)
 }
 

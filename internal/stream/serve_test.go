@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -327,15 +326,23 @@ func TestServeHoldsTheHeadUntilItIsDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gen := with("a", "b", "c")
-		due := strconv.FormatInt(time.Now().Add(time.Minute).UnixMilli(), 10)
-		gen.partitions[0][0].Headers = []stream.Header{{Key: stream.HeaderDue, Value: []byte(due)}}
-		gen.partitions[0][2].Headers = []stream.Header{{Key: stream.HeaderDue, Value: []byte("soon")}}
+		due := time.Now().Add(time.Minute)
+		cfg := config()
+		cfg.Due = func(m stream.Message) time.Time {
+			if m.Offset == gen.partitions[0][0].Offset {
+				return due
+			}
+			return time.Time{}
+		}
+		var longest time.Duration
+		cfg.Observe.Held = func(_ string, _ int, age time.Duration) { longest = max(longest, age) }
 		h := &handler{}
-		stop, wait := serving(t, gen, h, config())
+		stop, wait := serving(t, gen, h, cfg)
 		time.Sleep(time.Minute - time.Millisecond)
 		require.Empty(t, h.starts())
+		require.Greater(t, longest, 50*time.Second, "that it is held back is seen")
 		time.Sleep(2 * time.Millisecond)
-		require.Len(t, h.ends(), 3, "a due time that is no number does not hold")
+		require.Len(t, h.ends(), 3)
 		stop()
 		require.NoError(t, wait())
 	})
@@ -345,10 +352,11 @@ func TestServeEndsAtOnceWhileTheHeadIsHeld(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gen := with("a")
-		due := strconv.FormatInt(time.Now().Add(time.Hour).UnixMilli(), 10)
-		gen.partitions[0][0].Headers = []stream.Header{{Key: stream.HeaderDue, Value: []byte(due)}}
+		due := time.Now().Add(time.Hour)
+		cfg := config()
+		cfg.Due = func(stream.Message) time.Time { return due }
 		h := &handler{}
-		stop, wait := serving(t, gen, h, config())
+		stop, wait := serving(t, gen, h, cfg)
 		synctest.Wait()
 		began := time.Now()
 		stop()

@@ -86,7 +86,3 @@ type Generation interface {
 	// bounds its own time; ctx outlives the generation.
 	Commit(ctx context.Context, next []Assignment) error
 }
-
-// HeaderDue is the header that holds a message back: a lane hands it to its handler only once this time (unix
-// milliseconds, decimal) has come. Messages of a delay topic all wait equally long, so the head is waited for.
-const HeaderDue = "pd-due"

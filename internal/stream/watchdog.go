@@ -25,7 +25,7 @@ func newWatchdog(cfg Config, lanes []*lane) *watchdog {
 	return w
 }
 
-// look reports how old the head of each lane is, and warns about those that stand still, once a StuckAfter.
+// look reports how old the head of each lane is and for how long the next message was held back, and warns about those that stand still, once a StuckAfter.
 func (w *watchdog) look(now time.Time) {
 	for i, l := range w.lanes {
 		h := &w.heads[i]
@@ -35,6 +35,7 @@ func (w *watchdog) look(now time.Time) {
 		}
 		age := now.Sub(h.since)
 		w.cfg.Observe.Head(l.at.Topic, l.at.Partition, age)
+		w.cfg.Observe.Held(l.at.Topic, l.at.Partition, l.holding(now))
 		if age >= w.cfg.StuckAfter && now.Sub(h.warned) >= w.cfg.StuckAfter {
 			h.warned = now
 			w.cfg.Logger.Error("lane stands still: its first unfinished message holds back the commit",
@@ -47,5 +48,6 @@ func (w *watchdog) look(now time.Time) {
 func (w *watchdog) leave() {
 	for _, l := range w.lanes {
 		w.cfg.Observe.Head(l.at.Topic, l.at.Partition, 0)
+		w.cfg.Observe.Held(l.at.Topic, l.at.Partition, 0)
 	}
 }

@@ -101,8 +101,10 @@ func newHouse(t *testing.T, sampler sdktrace.Sampler) *house {
 	require.NoError(t, store.Prepare(t.Context(), false))
 	h.store = store
 	quiet := slog.New(slog.DiscardHandler)
-	var err error
+	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
+	require.NoError(t, err)
 	h.driver, err = operation.New(operation.Config{
+		Keys:  ring,
 		Store: store, Publisher: &h.log, Sender: &h.vendor, Asker: &h.vendor, Timeout: time.Second, Logger: quiet, Tracer: h.tracer,
 		Policy: commands.Policy{
 			Spec: catalog.Withhold(), Owner: "p", Lease: 2 * time.Second, Settle: 3 * time.Second, Deadline: time.Hour, MaxSends: 2,
@@ -111,8 +113,6 @@ func newHouse(t *testing.T, sampler sdktrace.Sampler) *house {
 	})
 	require.NoError(t, err)
 	set, err := schemas.Load()
-	require.NoError(t, err)
-	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
 	require.NoError(t, err)
 	h.dispatch = dispatch.New(dispatch.Config{
 		Routes: []dispatch.Route{{Driver: h.driver}}, Store: store, Publisher: &h.log, Validator: set, Fingerprints: ring,
@@ -217,7 +217,7 @@ func TestParkedCopiesKeepTheTrace(t *testing.T) {
 
 		time.Sleep(10 * time.Second)
 		parked := h.log.last(t, "withhold.request.delay.5s")
-		require.Len(t, parked.Headers, 5, "one trace context")
+		require.Len(t, parked.Headers, 6, "one trace context")
 		h.handle(parked)
 		second := h.ended()
 		require.Len(t, second, 2)
@@ -332,4 +332,19 @@ func TestUnsampled(t *testing.T) {
 	got := operation.TraceOf(h.log.last(t, "withhold.result"))
 	require.Equal(t, theirTrace, got.ID())
 	require.True(t, strings.HasSuffix(got.Parent, "-00"))
+}
+
+// A vendor call that panics ends its span all the same, and is told to whoever counts calls.
+func TestAPanicLeavesNoSpanBehind(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, sdktrace.AlwaysSample())
+	var called []string
+	h.driver.Observe.Called = func(what, outcome string, _ time.Duration) { called = append(called, what+" "+outcome) }
+	h.handle(order("R1", "B1")) // the vendor's queue is empty
+	spans := h.ended()
+	require.Len(t, spans, 2)
+	require.Equal(t, "vendor send", spans[0].Name)
+	require.Equal(t, "panic", attributes(spans[0])["paydispatch.outcome"])
+	require.Equal(t, "parked", attributes(spans[1])["paydispatch.outcome"])
+	require.Equal(t, []string{"send panic"}, called)
 }

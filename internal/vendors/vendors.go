@@ -61,10 +61,20 @@ func ClassOf(err error) commands.Class {
 	return commands.ClassUnknown
 }
 
-// CodeOf returns the stable word of err, "unclassified" for anything that is not an *Error.
+// CodeOf returns the stable word of err, "unclassified" for anything that is not an *Error with one: a code is 1 to 64
+// small letters, digits and underscores, since it reaches metrics and results.
 func CodeOf(err error) string {
-	if e, ok := errors.AsType[*Error](err); ok && e.Code != "" {
+	if e, ok := errors.AsType[*Error](err); ok && isCode(e.Code) {
 		return e.Code
 	}
 	return "unclassified"
+}
+
+func isCode(code string) bool {
+	for _, c := range code {
+		if c != '_' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return code != "" && len(code) <= 64
 }

@@ -141,7 +141,7 @@ func open(t *testing.T, s stage) *house {
 		"WITHHOLD_URL": h.serve(h.double, h.double.Close), "WITHHOLD_ACCOUNTS_FILE": secretFile(t, "accounts",
 			`{"default":{"ua":"ua-test","key":"`+gatewayKey+`"},"second":{"ua":"`+ua2+`","key":"`+gatewayKey2+`"}}`),
 		"WITHHOLD_MISSING_WORDS": "订单不存在", "WITHHOLD_TIMEOUT": "1s", "WITHHOLD_LEASE": "2500ms", "WITHHOLD_SETTLE": "3s",
-		"WITHHOLD_DEADLINE": "5m", "PARK_TIERS": "1s,3s", "RECORD_LIFETIME": "1h", "ASK_WINDOW": "1h",
+		"WITHHOLD_DEADLINE": "5m", "PARK_TIERS": "1s,3s", "PRODUCER_CLOCK_MARGIN": "10ms", "RECORD_LIFETIME": "1h", "ASK_WINDOW": "1h",
 		"ESIGN_URL": h.serve(h.esign, h.esign.Close), "ESIGN_ACCOUNTS_FILE": secretFile(t, "apps",
 			`{"default":{"appId":"7438000001","secret":"`+appSecret+`"},"second":{"appId":"`+app2+`","secret":"`+appSecret2+`"}}`),
 		"ESIGN_TIMEOUT": "1s", "ESIGN_SHARE_FOR": "50ms", "IDENTITY_TIERS": "300ms,600ms,1s", "IDENTITY_DEADLINE": "5m",
@@ -187,7 +187,7 @@ func (h *house) callers() string {
 // createTopics makes the topics before the services do: commands may be waiting when the first one starts.
 func (h *house) createTopics(partitions int) {
 	h.t.Helper()
-	names := map[string]bool{}
+	kinds := map[string]string{} // as deploy/kafka calls them, by the topics' names
 	for _, topic := range h.topics {
 		spec, _ := catalog.Find(topic)
 		setting := "PARK_TIERS"
@@ -200,13 +200,17 @@ func (h *house) createTopics(partitions int) {
 			require.NoError(h.t, err)
 			tiers = append(tiers, tier)
 		}
-		for _, name := range append(operation.DelayTopics(topic, tiers), topic, spec.ResultTopic, spec.DeadLetterTopic()) {
-			names[name] = true
+		for _, name := range operation.DelayTopics(topic, tiers) {
+			kinds[name] = "delay"
 		}
+		kinds[topic], kinds[spec.ResultTopic], kinds[spec.DeadLetterTopic()] = "command", "result", "dead-letter"
 	}
+	limits := messageLimits(h.t)
 	var specs []kafkastream.TopicSpec
-	for name := range names {
-		specs = append(specs, kafkastream.TopicSpec{Name: name, Partitions: partitions})
+	for name, kind := range kinds {
+		specs = append(specs, kafkastream.TopicSpec{
+			Name: name, Partitions: partitions, Config: map[string]string{"max.message.bytes": limits[kind]},
+		})
 	}
 	ctx := within(h.t, 30*time.Second)
 	require.Eventually(h.t, func() bool { return h.admin.CreateTopics(ctx, specs) == nil }, 30*time.Second, 200*time.Millisecond)

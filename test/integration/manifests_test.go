@@ -127,3 +127,18 @@ func readDeployment(t *testing.T, service string) deployment {
 		}
 	}
 }
+
+// messageLimits are the largest messages that production's topics take, by the kind of the topic.
+func messageLimits(t *testing.T) map[string]string {
+	t.Helper()
+	raw, err := os.ReadFile("../../deploy/kafka/topics.yaml")
+	require.NoError(t, err)
+	var topics struct{ Config map[string]map[string]string }
+	require.NoError(t, yaml.Unmarshal(raw, &topics))
+	limits := map[string]string{}
+	for _, kind := range []string{"command", "delay", "result", "dead-letter"} {
+		limits[kind] = topics.Config[kind]["max.message.bytes"]
+		require.NotEmpty(t, limits[kind], kind)
+	}
+	return limits
+}

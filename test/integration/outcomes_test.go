@@ -142,7 +142,7 @@ func TestBadInput(t *testing.T) {
 		{"1e2", command("R5", "B5", "1e2"), "field amount"},
 		{"beyond the limit", command("R6", "B6", "50000.01"), "50000.00"},
 		{"unknown account", strings.Replace(good, "{", `{"account":"nobody",`, 1), "account"},
-		{"2 MB", strings.Replace(good, "{", "{"+strings.Repeat(" ", 2<<20), 1), "at most"},
+		{"almost 1 MiB", strings.Replace(good, "{", "{"+strings.Repeat(" ", 1<<20-2048), 1), "at most"},
 	}
 	for _, b := range bad {
 		h.send(b.value)
@@ -168,6 +168,37 @@ func TestBadInput(t *testing.T) {
 	}
 	require.Len(t, h.double.Orders(), 1, "nothing was sent but the good command")
 	h.requireNothingPersonal(all)
+}
+
+// What nearly fills what the command topic takes holds up nothing, and loses nothing that counts: headers and keys are the
+// sender's, who may be anybody.
+func TestWhatNearlyFillsItsTopic(t *testing.T) {
+	h := newHouse(t, func(order string, _ int) withhold.Plan {
+		if order == "B-parked" {
+			return withhold.Plan{Pending: true, Queries: 1, NoCallback: true}
+		}
+		return withhold.Plan{}
+	})
+	h.dispatcher()
+	const nearly = 1<<20 - 4096
+	fill := []byte(strings.Repeat("x", nearly))
+	header := []stream.Header{{Key: "of-the-sender", Value: fill}}
+	require.NoError(t, h.write.Publish(within(t, 30*time.Second),
+		stream.Message{Topic: "withhold.request", Key: []byte("k"), Value: []byte("{}"), Headers: header},
+		stream.Message{Topic: "withhold.request", Key: fill, Value: []byte("{}")},
+		stream.Message{Topic: "withhold.request", Key: []byte("B-parked"), Value: []byte(command("R1", "B-parked", "1.00")), Headers: header},
+		stream.Message{Topic: "withhold.request", Key: fill, Value: []byte(command("R2", "B-key", "1.00"))},
+	))
+	all := h.results(60*time.Second, func(all []event) bool { return len(all) >= 5 && settled("B-parked", "B-key")(all) })
+	rejected := 0
+	for _, e := range all {
+		if e.Kind == commands.KindRejected {
+			rejected++
+		}
+	}
+	require.Equal(t, 2, rejected)
+	require.Len(t, h.read("withhold.request.dlq", 20*time.Second, func(m []stream.Message) bool { return len(m) >= 2 }), 2)
+	require.Len(t, h.double.Orders(), 2)
 }
 
 func find(letters []stream.Message, value string) *stream.Message {

@@ -32,7 +32,7 @@ func newParts(t *testing.T) parts {
 		return p
 	}
 	t.Parallel() // each has twins of its own
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "12582912"}))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
 	return parts{brokers: strings.Join(cluster.ListenAddrs(), ","), redis: miniredis.RunT(t).Addr()}

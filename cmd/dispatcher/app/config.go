@@ -50,6 +50,7 @@ type Group struct {
 	MaxBytes         int           `env:"MAX_IN_FLIGHT_BYTES"`
 	Patience         time.Duration `env:"PATIENCE"`
 	StuckAfter       time.Duration `env:"STUCK_AFTER"`
+	ClockMargin      time.Duration `env:"PRODUCER_CLOCK_MARGIN"`
 }
 
 // Topics is which topics this process serves.
@@ -66,6 +67,7 @@ func defaults() Config {
 			Name: "paydispatch", Heartbeat: time.Second, DrainBudget: 7 * time.Second, RebalanceTimeout: 10 * time.Second,
 			SessionTimeout: 15 * time.Second, InFlight: 64, Window: 8192, MaxInFlight: 1024, MaxBytes: 64 << 20,
 			Patience: 2 * time.Second, StuckAfter: time.Minute,
+			ClockMargin: time.Hour,
 		},
 		Topics:   Topics{Names: catalog.Topics(), Partitions: 8},
 		Redis:    settings.DefaultRedis(),
@@ -73,6 +75,30 @@ func defaults() Config {
 		Esign: settings.DefaultEsign(), Daxpay: settings.DefaultDaxpay(), Breaker: settings.DefaultBreaker(),
 		MaxCommandBytes: 64 << 10,
 	}
+}
+
+// tolerance is how far the clock of this process may be off before it calls no vendor about what has an effect; 0 where
+// it serves nothing that has one.
+func (c Config) tolerance() time.Duration {
+	if !c.serves(withholdTopics()) {
+		return 0
+	}
+	return c.Withhold.Policy(catalog.Withhold(), "").Tolerance()
+}
+
+// witnesses are the topics in which whoever executed a command with an effect left something, whatever this process
+// serves itself: a Redis that is empty beside one that was written to has lost its memory.
+func (c Config) witnesses() []string {
+	var names []string
+	for _, spec := range catalog.Specs() {
+		if spec.Effect == commands.EffectRead {
+			continue
+		}
+		names = append(names, spec.ResultTopic, spec.DeadLetterTopic())
+		names = append(names, operation.DelayTopics(spec.Topic, c.Operations.Tiers(c.Withhold, spec.Topic))...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // secrets are what the mounted files hold. They mask themselves when printed.
@@ -127,36 +153,6 @@ func (c Config) notifyURL() (func(order string) string, error) {
 	return func(order string) string { return callback.URL(base, "withhold", tokens, order) }, nil
 }
 
-// toleranceShare is the part of a settle delay by which clocks may differ: what is decided by that delay must not be
-// decided by their difference.
-const toleranceShare = 10
-
-// tolerance is how far the clock of this machine may be from that of Redis, going by the settle delay that all commands
-// with an effect share; 0 when none of them is served.
-func (c Config) tolerance() time.Duration {
-	if !slices.ContainsFunc(effective(), func(s commands.Spec) bool { return c.serves([]string{s.Topic}) }) {
-		return 0
-	}
-	return c.Withhold.Settle / toleranceShare
-}
-
-// witnesses are the topics that the commands of this system with an effect leave traces in, whichever of them this process
-// serves: another deployment, or this one under another group, may have handled them with the same Redis.
-func (c Config) witnesses() []string {
-	var names []string
-	for _, spec := range effective() {
-		names = append(names, spec.ResultTopic, spec.DeadLetterTopic())
-		names = append(names, operation.DelayTopics(spec.Topic, c.Operations.Tiers(c.Withhold, spec.Topic))...)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// effective lists the topics whose commands do more than ask.
-func effective() []commands.Spec {
-	return slices.DeleteFunc(catalog.Specs(), func(s commands.Spec) bool { return s.Effect == commands.EffectRead })
-}
-
 func (c Config) checkTopics() error {
 	var problems []error
 	if len(c.Topics.Names) == 0 {
@@ -181,7 +177,8 @@ func (c Config) checkLimits() error {
 	return errors.Join(name,
 		settings.AtLeast("IN_FLIGHT", c.Group.InFlight, 1), settings.AtLeast("WINDOW", c.Group.Window, c.Group.InFlight),
 		settings.AtLeast("MAX_IN_FLIGHT", c.Group.MaxInFlight, 1), settings.AtLeast("MAX_IN_FLIGHT_BYTES", c.Group.MaxBytes, c.MaxCommandBytes),
-		settings.Positive("PATIENCE", c.Group.Patience), settings.Positive("STUCK_AFTER", c.Group.StuckAfter), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
+		settings.Positive("PATIENCE", c.Group.Patience), settings.Positive("STUCK_AFTER", c.Group.StuckAfter),
+		settings.Positive("PRODUCER_CLOCK_MARGIN", c.Group.ClockMargin), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
 		settings.AtLeast("MAX_COMMAND_BYTES", c.MaxCommandBytes, 256))
 }
 
@@ -208,6 +205,9 @@ func (c Config) checkTimings() error {
 		settings.Ascending("the broker must not take a member for dead that still drains",
 			settings.Step{Name: "REBALANCE_TIMEOUT", Takes: c.Group.RebalanceTimeout},
 			settings.Step{Name: "SESSION_TIMEOUT", Takes: c.Group.SessionTimeout}),
+		settings.Ascending("a record must live longer than a producer's clock may be off",
+			settings.Step{Name: "PRODUCER_CLOCK_MARGIN", Takes: c.Group.ClockMargin},
+			settings.Step{Name: "RECORD_LIFETIME", Takes: c.Redis.Lifetime}),
 		settings.Ascending("an order may be asked about only once nobody can still be sending it",
 			settings.Step{Name: "WITHHOLD_TIMEOUT and one write to Redis", Takes: claimed},
 			settings.Step{Name: "WITHHOLD_LEASE", Takes: c.Withhold.Lease}),

@@ -88,6 +88,6 @@ func TestToleranceIsATenthOfTheSettleDelay(t *testing.T) {
 	require.Equal(t, 6*time.Second, c.tolerance())
 	c.Topics.Names = []string{"withhold.card.confirm"}
 	require.Equal(t, 6*time.Second, c.tolerance())
-	c.Topics.Names = []string{"alloc.receiver.query", "identity.poll", "withhold.query"}
+	c.Topics.Names = []string{"alloc.receiver.query", "identity.poll"}
 	require.Zero(t, c.tolerance(), "a question moves nothing")
 }

@@ -34,6 +34,7 @@ type metrics struct {
 	gaps          *prometheus.CounterVec
 	behind        *prometheus.GaugeVec
 	heads         *heads
+	held          *heads
 
 	breakers  *prometheus.GaugeVec
 	putOff    *prometheus.CounterVec
@@ -63,6 +64,7 @@ func newMetrics(set *metric.Set) *metrics {
 	m.commitFails = set.Counter("paydispatch_commit_failures_total", "Offset commits that failed and are tried again.").WithLabelValues()
 	m.drains = set.Histogram("paydispatch_drain_seconds", "How long the generations took to drain.", prometheus.ExponentialBuckets(0.001, 4, 8)).WithLabelValues()
 	m.unfinished = set.Counter("paydispatch_undrained_messages_total", "Messages left unfinished at the end of a generation; they are delivered again.").WithLabelValues()
+	m.held = newHeads(set.Gauge("paydispatch_held_seconds", "How long the head of a partition has waited for its due time; the longest of a topic.", "topic"))
 	m.heads = newHeads(set.Gauge("paydispatch_oldest_unfinished_seconds", "How long the first unfinished message of a partition has held back its commits; the longest of a topic.", "topic"))
 	return m
 }
@@ -71,7 +73,7 @@ func newMetrics(set *metric.Set) *metrics {
 // that its messages are fetched from. The series of its operations are made with their hooks.
 func (m *metrics) touch(topic string, served []string) {
 	m.panics.WithLabelValues(topic)
-	for _, reason := range []string{"invalid", "too_large", "request_reused", "order_reused", "refused", "unreadable", "panic"} {
+	for _, reason := range []string{"invalid", "too_large", "request_reused", "order_reused", "refused", "unreadable", "panic", dispatch.ReasonNotAuthentic} {
 		m.dead.WithLabelValues(topic, reason)
 	}
 	for _, outcome := range append(commands.Kinds(), "parked", "dead_letter", "nothing_to_do") {
@@ -81,7 +83,7 @@ func (m *metrics) touch(topic string, served []string) {
 		for _, c := range []*prometheus.CounterVec{m.gaps, m.fetched, m.fetchedBytes, m.retries, m.fetchFailures, m.panics} {
 			c.WithLabelValues(t)
 		}
-		for _, g := range []*prometheus.GaugeVec{m.running, m.holding, m.heads.oldest} {
+		for _, g := range []*prometheus.GaugeVec{m.running, m.holding, m.heads.oldest, m.held.oldest} {
 			g.WithLabelValues(t)
 		}
 	}
@@ -148,6 +150,7 @@ func (m *metrics) stream() stream.Observer {
 		FetchFailed:  func(topic string) { m.fetchFailures.WithLabelValues(topic).Inc() },
 		CommitFailed: m.commitFails.Inc,
 		Head:         m.heads.note,
+		Held:         m.held.note,
 		Drained: func(took time.Duration, unfinished int) {
 			m.drains.Observe(took.Seconds())
 			m.unfinished.Add(float64(unfinished))

@@ -91,7 +91,9 @@ func (w wiring) withhold() ([]dispatch.Route, error) {
 	query, prebind, confirm := gateway.Query(), gateway.Prebind(), gateway.Confirm()
 	queries, err := w.driver(operation.Config{
 		Policy: operations.Query(shared, catalog.WithholdQuery(), w.owner), Timeout: timeout,
-		Asker: operation.Relay{Asker: limits.Asker("single-order-query", query), Orders: orders, OrderField: "biz_order_no"},
+		Asker: operation.Relay{
+			Asker: limits.Asker("single-order-query", query), Orders: orders, OrderField: "biz_order_no", Account: gateway.Account,
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -111,10 +113,10 @@ func (w wiring) withhold() ([]dispatch.Route, error) {
 		return nil, err
 	}
 	return []dispatch.Route{
-		{Driver: orders, Check: gateway.Check},
-		{Driver: queries, Check: query.Check},
-		{Driver: prebinds, Check: prebind.Check},
-		{Driver: confirms, Check: confirm.Check},
+		{Driver: orders, Check: gateway.Check, Account: gateway.Account},
+		{Driver: queries, Check: query.Check, Account: gateway.Account},
+		{Driver: prebinds, Check: prebind.Check, Account: gateway.Account},
+		{Driver: confirms, Check: confirm.Check, Account: gateway.Account},
 	}, nil
 }
 
@@ -127,7 +129,7 @@ func (w wiring) esign() ([]dispatch.Route, error) {
 		return nil, err
 	}
 	w.closes("esign", client.Close)
-	return w.asks("esign", w.config.Esign.Limits, "reversePaymentProcess", client, client.Check,
+	return w.asks("esign", w.config.Esign.Limits, "reversePaymentProcess", client, client,
 		w.config.Operations.Identity(catalog.IdentityPoll(), w.owner), w.config.Esign.Timeout)
 }
 
@@ -138,12 +140,12 @@ func (w wiring) daxpay() ([]dispatch.Route, error) {
 		return nil, err
 	}
 	w.closes("daxpay", client.Close)
-	return w.asks("daxpay", w.config.Daxpay.Limits, "allocationReceiver", client, client.Check,
+	return w.asks("daxpay", w.config.Daxpay.Limits, "allocationReceiver", client, client,
 		w.config.Operations.Receiver(w.config.Withhold, catalog.AllocReceiverQuery(), w.owner), w.config.Daxpay.Timeout)
 }
 
 // asks returns the route of a vendor with one interface that is a question.
-func (w wiring) asks(vendor string, l settings.Limits, method string, asker vendors.Asker, check func(commands.Command) error,
+func (w wiring) asks(vendor string, l settings.Limits, method string, asker vendors.Asker, reads reader,
 	policy commands.Policy, timeout time.Duration,
 ) ([]dispatch.Route, error) {
 	limits, err := w.limits(vendor, l)
@@ -154,7 +156,13 @@ func (w wiring) asks(vendor string, l settings.Limits, method string, asker vend
 	if err != nil {
 		return nil, err
 	}
-	return []dispatch.Route{{Driver: driver, Check: check}}, nil
+	return []dispatch.Route{{Driver: driver, Check: reads.Check, Account: reads.Account}}, nil
+}
+
+// reader is an adapter's reading of commands.
+type reader interface {
+	Check(c commands.Command) error
+	Account(word string) string
 }
 
 func (w wiring) limits(vendor string, l settings.Limits) (*limit.Vendor, error) {
@@ -163,8 +171,9 @@ func (w wiring) limits(vendor string, l settings.Limits) (*limit.Vendor, error) 
 
 // driver completes a driver's configuration with what all of them share.
 func (w wiring) driver(c operation.Config) (*operation.Driver, error) {
-	c.Policy.Patience = w.config.Group.Patience
+	c.Policy.Patience, c.Policy.Lifetime, c.Policy.Margin = w.config.Group.Patience, w.config.Redis.Lifetime, w.config.Group.ClockMargin
 	c.Tracer, c.Store, c.Publisher, c.Logger, c.Observe = w.tracer, w.store, w.publisher, w.service.Log, w.metrics.operations.Observer(c.Policy.Spec)
+	c.Fit, c.Keys = w.store.Fit, w.secret.fingerprints
 	return operation.New(c)
 }
 

@@ -96,7 +96,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 	consumer, err := kafkastream.NewConsumer(kafkastream.ConsumerConfig{
 		Config: kafka, Group: c.Group.Name,
 		Stream: stream.Config{
-			InFlight: c.Group.InFlight, Window: c.Group.Window, DrainBudget: c.Group.DrainBudget,
+			Due: dispatcher.Due, InFlight: c.Group.InFlight, Window: c.Group.Window, DrainBudget: c.Group.DrainBudget,
 			Budget: stream.NewBudget(c.Group.MaxInFlight, int64(c.Group.MaxBytes)), StuckAfter: c.Group.StuckAfter,
 			Logger: s.Log, Observe: m.stream(),
 		},
@@ -108,8 +108,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 			s.Log.Info("prepared", "seen_before", seenBefore)
 			return nil
 		},
-		Witnesses: c.witnesses(),
-		OnGap:     m.gap, OnBehind: m.backlog,
+		Witnesses: c.witnesses(), OnGap: m.gap, OnBehind: m.backlog,
 		Heartbeat: c.Group.Heartbeat, Session: c.Group.SessionTimeout, Rebalance: c.Group.RebalanceTimeout,
 	})
 	if err != nil {

@@ -28,6 +28,7 @@ type Operations struct {
 	ages      *prometheus.HistogramVec
 	parked    *prometheus.CounterVec
 	conflicts *prometheus.CounterVec
+	denials   *prometheus.CounterVec
 	publish   *prometheus.HistogramVec
 	losses    prometheus.Counter
 }
@@ -45,6 +46,7 @@ func NewOperations(s *Set) *Operations {
 			"asking means that nobody knows whether it was executed.", Long(), "topic", "step", "phase"),
 		parked:    s.Counter("paydispatch_parked_total", "Operations parked in a delay topic, by the phase they were in.", "topic", "phase"),
 		conflicts: s.Counter("paydispatch_store_conflicts_total", "Writes of an operation's record that another writer was quicker than.", "topic"),
+		denials:   s.Counter("paydispatch_contradictions_total", "Replies of a vendor that differ from the order that they name, or from what the vendor said of it before; they changed nothing.", "topic"),
 		publish:   s.Histogram("paydispatch_publish_seconds", "Publications to Kafka until they were durable or given up, with all attempts.", Short(), "outcome"),
 	}
 	o.losses = s.Counter("paydispatch_store_losses_total", "Buckets of the record store that this process found to have lost their memory.").WithLabelValues()
@@ -80,6 +82,8 @@ func (o *Operations) Observer(spec commands.Spec) operation.Observer {
 		},
 		Resent:     o.resends.WithLabelValues(topic).Inc,
 		Conflicted: o.conflicts.WithLabelValues(topic).Inc,
+
+		Contradicted: o.denials.WithLabelValues(topic).Inc,
 	}
 }
 
@@ -122,7 +126,7 @@ func (o *Operations) Publisher(p stream.Publisher) stream.Publisher {
 
 type publisher struct {
 	stream.Publisher
-	// tooLarge is no fault of Kafka's: a dead letter is cut then, and published once more.
+	// tooLarge is no fault of Kafka's: what is published is made smaller then, and published once more.
 	published, failed, tooLarge prometheus.Observer
 }
 

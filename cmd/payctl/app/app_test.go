@@ -195,18 +195,27 @@ func TestDeadLetters(t *testing.T) {
 	value, err := example("withhold.request", exampleFlags{order: "o-1", amount: "1.00"})
 	require.NoError(t, err)
 	header := func(key, value string) stream.Header { return stream.Header{Key: key, Value: []byte(value)} }
+	delayed := "withhold.request.delay.5s"
 	d.publish(stream.Message{
 		Topic: "withhold.request.dlq", Key: []byte("o-1"), Value: value, Headers: []stream.Header{
-			header("traceparent", "trace-1"), header(operation.HeaderState, `{"what":"is known"}`),
-			header(dispatch.HeaderReason, "unreadable"), header(dispatch.HeaderError, "why"), header(dispatch.HeaderOrigin, "withhold.request/0/7"),
+			header("traceparent", "trace-1"), header(operation.HeaderState, `{"what":"is known"}`), header(operation.HeaderMAC, "m"),
+			header(dispatch.HeaderReason, "unreadable"), header(dispatch.HeaderError, "why"), header(dispatch.HeaderOrigin, delayed+"/0/7"),
 		},
 	})
+	for _, from := range []string{"withhold.request/0/8", delayed + "/0/9"} { // what a stranger said stays behind
+		d.publish(stream.Message{Topic: "withhold.request.dlq", Key: []byte(from), Value: value, Headers: []stream.Header{
+			header("foreign-"+operation.HeaderState, "x"), header(dispatch.HeaderReason, "not_authentic"), header(dispatch.HeaderOrigin, from),
+		}})
+	}
+	d.publish(stream.Message{Topic: "withhold.request.dlq", Key: []byte("o-3"), Value: value, Headers: []stream.Header{
+		header(operation.HeaderState, "x"), header(dispatch.HeaderReason, "unreadable_once"), header(dispatch.HeaderOrigin, "withhold.request/0/7"),
+	}})
 	d.publish(stream.Message{
 		Topic: "withhold.request.dlq", Key: []byte("o-2"), Value: value[:20],
 		Headers: []stream.Header{header(dispatch.HeaderReason, "too_large"), header(dispatch.HeaderTruncated, "2000000 bytes")},
 	})
 	_, all, _ := d.run("", "dlq", "list", "withhold.request")
-	require.Equal(t, 3, strings.Count(all, "\n"), all)
+	require.Equal(t, 6, strings.Count(all, "\n"), all)
 	_, some, _ := d.run("", "dlq", "list", "withhold.request", "--reason", "unreadable")
 	require.Equal(t, 2, strings.Count(some, "\n"), some)
 	letter := strings.Fields(strings.Split(some, "\n")[1])[0]
@@ -223,12 +232,17 @@ func TestDeadLetters(t *testing.T) {
 
 	code, out, errs := d.run("", "dlq", "replay", "withhold.request", "--all")
 	require.Equal(t, 0, code, errs)
-	require.Contains(t, out, "1 sent again, 1 not")
+	require.Contains(t, out, "3 sent again, 2 not")
+	require.Contains(t, out, "does not come from a delay topic: not sent")
 	again := d.first("withhold.request")
+	require.Equal(t, "withhold.request/0/8", string(again.Key))
+	require.Empty(t, again.Headers)
+	again = d.first(delayed)
 	require.Equal(t, "o-1", string(again.Key))
 	require.Equal(t, value, again.Value)
-	require.Equal(t, []stream.Header{header("traceparent", "trace-1"), header(operation.HeaderState, `{"what":"is known"}`)}, again.Headers,
-		"without its state an order that was sent might be sent again")
+	require.Equal(t, []stream.Header{
+		header("traceparent", "trace-1"), header(operation.HeaderState, `{"what":"is known"}`), header(operation.HeaderMAC, "m"),
+	}, again.Headers, "without its state an order that was sent might be sent again")
 	code, _, errs = d.run("", "dlq", "replay", "withhold.request", "0/99")
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "not found: 0/99")

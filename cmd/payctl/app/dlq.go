@@ -128,7 +128,7 @@ func (t *tool) replayLetters() *cobra.Command {
 	var f replayFlags
 	c := &cobra.Command{
 		Use: "replay <topic> [partition/offset]...", Short: "send dead letters again",
-		Long: "replay publishes dead letters to their command topic again, as they were: the same key, value and headers.\n" +
+		Long: "replay publishes dead letters to the topic that they came from again, as they were: the same key, value and headers.\n" +
 			"It takes nothing out of the dead-letter topic. Replaying twice is safe: an order moves money once.",
 		Example: "  payctl dlq replay withhold.request 1/42\n  payctl dlq replay withhold.request --all --reason panic",
 		Args:    args(cobra.MinimumNArgs(1)),
@@ -162,7 +162,13 @@ func (t *tool) replay(ctx context.Context, topic string, names []string, f repla
 		names = slices.DeleteFunc(names, func(n string) bool { return n == name(m) })
 		if _, cut := m.Header(dispatch.HeaderTruncated); cut {
 			skipped++
-			fmt.Fprintf(t.Out, "%s is only the beginning of a message that was too large: not sent\n", name(m))
+			fmt.Fprintf(t.Out, "%s is only a part of a message that was too large: not sent\n", name(m))
+			return nil
+		}
+		if _, parked := m.Header(operation.HeaderState); parked && !strings.HasPrefix(cameFrom(m), topic+".delay.") {
+			skipped++
+			fmt.Fprintf(t.Out, "%s carries what is known of an order and does not come from a delay topic: not sent; "+
+				"its sender may order it again, under the same number\n", name(m))
 			return nil
 		}
 		if err := publisher.Publish(ctx, revived(topic, m)); err != nil {
@@ -179,19 +185,33 @@ func (t *tool) replay(ctx context.Context, topic string, names []string, f repla
 	return err
 }
 
-// revived is the message as it was before it died. What a parked copy knows of its operation stays with it: without
-// that an order might be sent again that was sent before.
+// revived is the message as it was before it died, for the topic that it came from. A letter from a delay topic goes back
+// there: with its seal it is believed, and without one it is asked about before anything is sent, while on the command
+// topic an order that was sent before would look new. What claimed to be ours and was not stays behind.
 func revived(topic string, m stream.Message) stream.Message {
-	ours := []string{
+	about := []string{
 		dispatch.HeaderReason, dispatch.HeaderError, dispatch.HeaderOrigin, dispatch.HeaderFirstSeen, dispatch.HeaderBuriedAt,
+		dispatch.HeaderShed,
 	}
 	out := stream.Message{Topic: topic, Key: m.Key, Value: m.Value}
 	for _, h := range m.Headers {
-		if !slices.Contains(ours, h.Key) {
+		if !slices.Contains(about, h.Key) {
 			out.Headers = append(out.Headers, h)
 		}
 	}
+	from := cameFrom(m)
+	if !strings.HasPrefix(from, topic+".delay.") {
+		out.Headers = operation.Strip(out.Headers)
+		return out
+	}
+	out.Topic, out.Headers = from, operation.Owned(out.Headers)
 	return out
+}
+
+// cameFrom is the topic that a letter was buried in.
+func cameFrom(m stream.Message) string {
+	from, _, _ := strings.Cut(header(m, dispatch.HeaderOrigin), "/")
+	return from
 }
 
 // letters visits the dead letters of a command topic that are there now, partition by partition.

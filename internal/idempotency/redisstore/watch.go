@@ -147,7 +147,7 @@ func (s *Store) measure(ctx context.Context) error {
 		return unavailable("learning the cluster's layout", err)
 	}
 	sights := make([]sight, len(shares))
-	each(len(shares), func(i int) error {
+	_ = each(len(shares), func(i int) error { // what failed is in the sights
 		sights[i] = s.see(ctx, shares[i])
 		return nil
 	})
@@ -209,8 +209,8 @@ func (s *Store) see(ctx context.Context, on share) sight {
 	if errors.Is(found.err, redis.Nil) {
 		found.err = nil
 	}
-	// Issue 10: the identity of the data, master_replid of the same reply, belongs here too: noted beside the run id, it
-	// tells a server that went back in time as the count of evictions tells one that dropped records.
+	// The identity of the data, master_replid of the same reply, would belong here too: noted beside the run id, it could
+	// tell a server that went back in time as the count of evictions tells one that dropped records.
 	found.seen = field(info, "run_id") + "|" + field(info, "evicted_keys")
 	return found
 }

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
+
 	"sync"
 	"testing"
 	"time"
@@ -248,21 +248,18 @@ func handlerError(t *testing.T, h Harness) {
 
 func dueHead(t *testing.T, h Harness) {
 	topic, group := h.NewTopic(t, 1), newGroup()
-	at := func(due time.Time, value string) stream.Message {
-		return stream.Message{Topic: topic, Key: []byte(value), Value: []byte(value), Headers: []stream.Header{
-			{Key: stream.HeaderDue, Value: []byte(strconv.FormatInt(due.UnixMilli(), 10))},
-		}}
-	}
 	soon := time.Now().Add(300 * time.Millisecond)
-	require.NoError(t, h.NewPublisher(t).Publish(t.Context(),
-		at(time.Now().Add(-time.Hour), "past"), at(soon, "soon"), at(time.Now().Add(time.Hour), "later")))
+	due := map[string]time.Time{"past": time.Now().Add(-time.Hour), "soon": soon, "later": time.Now().Add(time.Hour)}
+	h.publish(t, topic, [2]string{"past", "past"}, [2]string{"soon", "soon"}, [2]string{"later", "later"})
 	r := &recorder{fate: func(_ context.Context, m stream.Message) error {
 		if string(m.Value) == "soon" && time.Now().Before(soon.Truncate(time.Millisecond)) {
 			return errors.New("handled before it was due")
 		}
 		return nil
 	}}
-	m := h.start(t, Consumer{Group: group, Topics: []string{topic}}, r)
+	m := h.start(t, Consumer{Group: group, Topics: []string{topic}, Stream: stream.Config{
+		Due: func(m stream.Message) time.Time { return due[string(m.Value)] },
+	}}, r)
 	r.ended(t, 2)
 	m.stop(t)
 	// A group that took longer to form than "soon" was away finds both due, and two keys run side by side.

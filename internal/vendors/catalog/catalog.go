@@ -16,7 +16,7 @@ func Withhold() commands.Spec {
 		Topic: "withhold.request", ResultTopic: "withhold.result", Effect: commands.EffectMoney,
 		Type: "withhold", Source: "/paydispatch/withhold",
 		KeyField: "biz_order_no", CarryFields: []string{"amount", "pay_type", "account"},
-		MatchFields: []string{"pay_order_no", "pay_type"},
+		MatchFields: []string{"pay_order_no", "pay_type", "amount"}, AmountField: "amount",
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -22,6 +23,10 @@ const pathReceivers = "/unipay/query/allocationReceiver"
 
 // nonceBytes make 32 hexadecimal digits, which is all that nonceStr takes.
 const nonceBytes = 16
+
+// maxReply is the largest reply that is read unless the settings say otherwise: a question for a channel is answered with
+// all of its receivers.
+const maxReply = 8 << 20
 
 // Client speaks to DaxPay. It is safe for concurrent use if Config.Now and Config.NonceSource are, and implements
 // vendors.Asker.
@@ -46,6 +51,9 @@ func (c *Client) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("daxpay.Cli
 func New(c Config) (*Client, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("daxpay: %w", err)
+	}
+	if c.HTTP.MaxReply == 0 {
+		c.HTTP.MaxReply = maxReply
 	}
 	caller, err := wire.New(c.HTTP)
 	if err != nil {
@@ -80,6 +88,14 @@ func (c *Client) Check(cmd commands.Command) error {
 	return err
 }
 
+// Account returns the name of the account that a command's word stands for: "" means the default one.
+func (c *Client) Account(word string) string {
+	if word == "" {
+		return c.fallback
+	}
+	return word
+}
+
 // decode reads a command and finds its account.
 func (c *Client) decode(cmd commands.Command) (Query, *Account, error) {
 	q, err := DecodeQuery(cmd.Body)
@@ -87,11 +103,7 @@ func (c *Client) decode(cmd commands.Command) (Query, *Account, error) {
 		return Query{}, nil, err
 	}
 	var errs []error
-	name := q.Account
-	if name == "" {
-		name = c.fallback
-	}
-	account, ok := c.accounts[name]
+	account, ok := c.accounts[c.Account(cmd.Account)]
 	if !ok {
 		errs = append(errs, errors.New("account: is not one of the configured accounts"))
 	}
@@ -99,7 +111,7 @@ func (c *Client) decode(cmd commands.Command) (Query, *Account, error) {
 	if string(cmd.RequestID) != q.RequestID {
 		errs = append(errs, errors.New("requestId: differs from the command's"))
 	}
-	if cmd.Account != q.Account {
+	if q.Account != "" && cmd.Account != q.Account {
 		errs = append(errs, errors.New("account: differs from the command's"))
 	}
 	return q, account, errors.Join(errs...)
@@ -127,7 +139,7 @@ func (c *Client) Ask(ctx context.Context, cmd commands.Command) (commands.Reply,
 		return commands.Reply{}, err
 	}
 	valid := func(data object) bool { return verify(data, account.SignType, account.Secret) }
-	clean := func(text string) string { return wire.Scrub(text, string(account.Secret)) }
+	clean := func(text string) string { return scrub.Text(text, string(account.Secret)) }
 	return a.translate(q, valid, clean, c.full)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,8 +21,10 @@ import (
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
 	"paydispatch/internal/vendors/daxpay"
+	"paydispatch/internal/vendors/scrub"
 	sim "paydispatch/internal/vendors/sim/daxpay"
 	"paydispatch/internal/vendors/wire"
+	"paydispatch/schemas"
 )
 
 const (
@@ -204,6 +207,52 @@ func TestAccountsAndNamesAreMasked(t *testing.T) {
 	}
 }
 
+// A channel may have thousands of receivers: the first of them are told, and how many there are.
+func TestALongListIsToldInPart(t *testing.T) {
+	t.Parallel()
+	set, err := schemas.Load()
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		count int
+		text  string
+		all   bool
+	}{
+		"a hundred":       {100, "店", true},
+		"1,500 of 1.6 kB": {1500, strings.Repeat("<&>", 250), false},
+		"one endless":     {1, strings.Repeat("长", 1<<20), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var receivers []sim.Receiver
+			for i := range c.count {
+				receivers = append(receivers, sim.Receiver{ReceiverNo: strconv.Itoa(i), Channel: "ali_pay", ReceiverName: c.text, RelationName: c.text})
+			}
+			_, url := serve(t, sim.Config{Receivers: receivers})
+			settings := config(url)
+			settings.ShowAccounts = true
+			cmd := command(map[string]any{"channel": "ali_pay"})
+			reply, err := newClient(t, settings).Ask(t.Context(), cmd)
+			require.NoError(t, err)
+			clean := scrub.Reply(reply, cmd)
+			require.Len(t, numbers(t, clean), len(numbers(t, reply)), "what the adapter tells fits")
+			told := numbers(t, clean)
+			data, err := json.Marshal(map[string]json.RawMessage{"receivers": clean.Extra["receivers"]})
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(data), 128<<10)
+			require.NoError(t, set.Validate("alloc.receiver.result", data))
+			require.NotEmpty(t, told)
+			if c.all {
+				require.Len(t, told, c.count)
+				require.Empty(t, clean.Fields)
+				require.Empty(t, clean.LeftOut)
+				return
+			}
+			require.Equal(t, map[string]string{"receivers_found": strconv.Itoa(c.count), "receivers_told": strconv.Itoa(len(told))}, clean.Fields)
+			require.Equal(t, []string{"receivers"}, clean.LeftOut)
+		})
+	}
+}
+
 func TestReceiverNumbersAreNoCardNumbers(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, sim.Config{})
@@ -361,7 +410,7 @@ func TestInvalidCommandsAreNotSent(t *testing.T) {
 		"two":              {commands.Command{RequestID: "R-1", Body: []byte(`{} {}`)}, "the command: not one JSON object"},
 		"a name twice":     {commands.Command{RequestID: "R-1", Body: []byte(`{"channel":"a","channel":"b"}`)}, "the command: a name stands twice"},
 		"another request":  {commands.Command{RequestID: "R-2", Body: command(nil).Body}, "requestId: differs from the command's"},
-		"another account":  {commands.Command{RequestID: "R-1", Account: "main", Body: command(nil).Body}, "account: differs from the command's"},
+		"another account":  {commands.Command{RequestID: "R-1", Body: command(map[string]any{"account": "main"}).Body}, "account: differs from the command's"},
 		"problems at once": {command(map[string]any{"channel": nil, "clientIp": "x"}), neither + "\nclientIp: must be an IPv4 or IPv6 address"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // receiver is one receiver of the answer, under the vendor's names. All are texts (the seed's number for relationName
@@ -68,7 +68,7 @@ func (r receiver) answers(q Query) bool {
 	return same(q.Channel, r.Channel) && same(q.ReceiverNo, r.ReceiverNo)
 }
 
-// shown is the receiver as it may leave: account and name masked unless full, the free text scrubbed.
+// shown is the receiver as it may leave: account and name masked unless full, the free text scrubbed, nothing endless.
 func (r receiver) shown(full bool) receiver {
 	change := func(text *string, f func(string) string) *string {
 		if text == nil || *text == "" {
@@ -77,11 +77,16 @@ func (r receiver) shown(full bool) receiver {
 		changed := f(*text)
 		return &changed
 	}
+	for _, text := range []**string{
+		&r.ReceiverNo, &r.Channel, &r.ReceiverType, &r.ReceiverAccount, &r.ReceiverName, &r.RelationType,
+	} {
+		*text = change(*text, scrub.Bound)
+	}
 	if !full {
 		r.ReceiverAccount = change(r.ReceiverAccount, maskAccount)
 		r.ReceiverName = change(r.ReceiverName, func(string) string { return "***" })
 	}
-	r.RelationName = change(r.RelationName, func(text string) string { return wire.Scrub(text) })
+	r.RelationName = change(r.RelationName, func(text string) string { return scrub.Text(text) })
 	return r
 }
 
@@ -92,6 +97,24 @@ func maskAccount(account string) string {
 		return "****"
 	}
 	return "****" + string(runes[len(runes)-4:])
+}
+
+// maxListBytes bounds the list that is told, as results write it; what is told must fit beside the rest of a result.
+const maxListBytes = 96 << 10
+
+// fitting returns the receivers from the beginning that a result has room for.
+func fitting(all []receiver) ([]receiver, error) {
+	size := 0
+	for i, r := range all {
+		one, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		if size += len(one) + 1; size > maxListBytes {
+			return all[:i], nil
+		}
+	}
+	return all, nil
 }
 
 // encode writes JSON with raw UTF-8, without the line end that an Encoder adds.

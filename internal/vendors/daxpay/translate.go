@@ -120,11 +120,31 @@ func (a answer) translate(q Query, valid func(object) bool, clean func(string) s
 		}
 		found[i] = r.shown(full)
 	}
-	list, err := encode(found)
+	if full {
+		reply.Open = []string{"receiverAccount", "receiverName"}
+	}
+	return answered(reply, found)
+}
+
+// answered completes a reply with the receivers found. Of more than a result has room for the first are told, and the
+// others counted.
+func answered(reply commands.Reply, found []receiver) (commands.Reply, error) {
+	unfit := wire.Unreadable(CodeUnreadable, "the reply's receivers cannot be passed on")
+	told, err := fitting(found)
 	if err != nil {
-		return commands.Reply{}, wire.Unreadable(CodeUnreadable, "the reply's receivers cannot be passed on")
+		return commands.Reply{}, unfit
+	}
+	list, err := encode(told)
+	if err != nil {
+		return commands.Reply{}, unfit
 	}
 	reply.Status, reply.Extra = commands.StatusSucceeded, map[string]json.RawMessage{"receivers": list}
+	if len(told) < len(found) {
+		reply.LeftOut = []string{"receivers"}
+		reply.Fields = map[string]string{
+			"receivers_found": strconv.Itoa(len(found)), "receivers_told": strconv.Itoa(len(told)),
+		}
+	}
 	return reply, nil
 }
 

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"paydispatch/internal/vendors/scrub"
 )
 
 // CallbackAnswer is the body that the vendor's documents suggest for HTTP 200; it is not judged.
@@ -115,8 +117,8 @@ func readCallback(body []byte) (Callback, error) {
 		return Callback{}, errors.New("flowId and serviceId differ")
 	}
 	out := Callback{
-		FlowID: flow, ContextID: bound(fields.word("contextId")), Action: bound(fields.word("action")),
-		Result: bound(fields.word("result")), Success: fields.truth("success"),
+		FlowID: flow, ContextID: scrub.Bound(fields.word("contextId")), Action: scrub.Bound(fields.word("action")),
+		Result: scrub.Bound(fields.word("result")), Success: fields.truth("success"),
 	}
 	if out.Success == nil {
 		out.Success = fields.truth("status")

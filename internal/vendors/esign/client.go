@@ -89,11 +89,16 @@ func (c *Client) Check(cmd commands.Command) error {
 	return errors.Join(flowErr, accountErr)
 }
 
-func (c *Client) app(account string) (app, error) {
-	if account == "" {
-		account = c.fallback
+// Account returns the name of the account that a command's word stands for: "" means the default one.
+func (c *Client) Account(word string) string {
+	if word == "" {
+		return c.fallback
 	}
-	a, ok := c.apps[account]
+	return word
+}
+
+func (c *Client) app(account string) (app, error) {
+	a, ok := c.apps[c.Account(account)]
 	if !ok {
 		return app{}, errors.New("account: is not one of the configured accounts")
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,9 +86,6 @@ func TestValuesAreMadeFit(t *testing.T) {
 		"numbers in an opinion":  {"auditing", "FTN/77?", "***?"},
 		"long digits in a text":  {"auditing", "see 1105011111111000018", "see ***"},
 		"serial number as it is": {"bizFlowNo", "218540111110042471328", "218540111110042471328"},
-		"control characters":     {"oppBankName", "a\nb\x00", "a b "},
-		"endless":                {"oppBankName", strings.Repeat("长", 300), strings.Repeat("长", 249) + "…"},
-		"broken":                 {"oppBankName", "a\xff", "a\uFFFD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

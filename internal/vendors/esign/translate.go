@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -88,7 +88,7 @@ func decodeAnswer(body []byte, secrets []string) (answer, error) {
 	if !there || err != nil {
 		return answer{}, errors.New("the reply's code is no number")
 	}
-	out := answer{code: code, message: wire.Scrub(fields.word("message"), secrets...)}
+	out := answer{code: code, message: scrub.Text(fields.word("message"), secrets...)}
 	data := strings.TrimSpace(string(fields["data"]))
 	if data == "" || data == "null" {
 		return out, nil
@@ -129,7 +129,7 @@ func refused(res wire.Response, secrets []string) error {
 		}
 	}
 	return &vendors.Error{Code: code, Err: fmt.Errorf("the gateway refused the request with HTTP status %d: %s",
-		res.Status, wire.Scrub(message, secrets...))}
+		res.Status, scrub.Text(message, secrets...))}
 }
 
 // step is what a poll does after the query.
@@ -184,6 +184,9 @@ func (c *Client) translateProcess(ans answer, flow string) (commands.Reply, step
 		Status: commands.StatusPending, Code: strconv.Itoa(ans.code), Fields: map[string]string{},
 		Extra: map[string]json.RawMessage{},
 	}
+	if c.showNumbers {
+		reply.Open = []string{"subAccount", "oppAccountNo"}
+	}
 	for _, name := range responseFields() {
 		text, there, readable := ans.data.text(name)
 		switch {
@@ -225,7 +228,8 @@ func (a answer) about(flow string) error {
 	return nil
 }
 
-// present makes a value fit for results: account numbers masked, free texts scrubbed, nothing endless.
+// present makes a value fit for results as far as only this adapter can: account numbers masked, secrets taken out of free
+// texts. The rest is done for every vendor alike.
 func (c *Client) present(name, text string, data object) string {
 	switch name {
 	case "subAccount", "oppAccountNo":
@@ -234,14 +238,14 @@ func (c *Client) present(name, text string, data object) string {
 		}
 	case "message", "auditing":
 		known := append([]string{data.word("subAccount"), data.word("oppAccountNo")}, c.secrets...)
-		return wire.Scrub(text, known...)
+		return scrub.Text(text, known...)
 	}
-	return bound(text)
+	return text
 }
 
 // maskNumber keeps the last four characters of an account number, none of a short one.
 func maskNumber(text string) string {
-	runes := []rune(bound(text))
+	runes := []rune(scrub.Bound(text))
 	switch {
 	case len(runes) == 0:
 		return ""
@@ -249,20 +253,6 @@ func maskNumber(text string) string {
 		return "***"
 	}
 	return "***" + string(runes[len(runes)-4:])
-}
-
-// bound keeps a text of the vendor as it is but for control characters and what is beyond wire.MaxText runes.
-func bound(text string) string {
-	runes := []rune(strings.ToValidUTF8(text, "\uFFFD"))
-	if len(runes) > wire.MaxText {
-		runes = append(runes[:wire.MaxText-1:wire.MaxText-1], '…')
-	}
-	for i, r := range runes {
-		if unicode.IsControl(r) {
-			runes[i] = ' '
-		}
-	}
-	return string(runes)
 }
 
 // confirm completes a reply with the outline's word (its flowStatus is INIT, ING, SUCCESS or FAIL). An expired flow
@@ -291,9 +281,9 @@ func (c *Client) confirm(reply commands.Reply, ans answer, flow string) (command
 	if reply.Fields == nil {
 		reply.Fields = map[string]string{}
 	}
-	reply.Fields["flowStatus"] = bound(status)
+	reply.Fields["flowStatus"] = status
 	if reason := ans.data.word("failReason"); reason != "" {
-		reply.Fields["failReason"] = wire.Scrub(reason, c.secrets...)
+		reply.Fields["failReason"] = scrub.Text(reason, c.secrets...)
 	}
 	return reply, nil
 }

@@ -122,15 +122,20 @@ func (l *limited) Ask(ctx context.Context, c commands.Command) (commands.Reply, 
 	return l.do(ctx, c)
 }
 
-func (l *limited) do(ctx context.Context, c commands.Command) (commands.Reply, error) {
+// do makes the call within the limits. A call that panics counts as a fault and gives its place back; the panic goes on.
+func (l *limited) do(ctx context.Context, c commands.Command) (reply commands.Reply, err error) {
 	leave, err := l.gate.enter(ctx)
 	if err != nil {
 		return commands.Reply{}, err
 	}
-	reply, err := l.call(ctx, c)
-	leave(err)
+	ended := errBrokeDown
+	defer func() { leave(ended) }()
+	reply, err = l.call(ctx, c)
+	ended = err
 	return reply, err
 }
+
+var errBrokeDown = errors.New("the adapter broke down")
 
 // gate is the limits of one method.
 type gate struct {
@@ -176,16 +181,19 @@ func (g *gate) enter(ctx context.Context) (leave func(error), err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if leave == nil { // put off, or a hook or the quota panicked
+			free()
+		}
+	}()
 	if err := g.turn(ctx); err != nil {
-		free()
 		return nil, err
 	}
 	done, err := g.allowed()
 	if err != nil {
-		free()
 		return nil, err
 	}
-	return func(err error) { done(err); free() }, nil
+	return func(err error) { defer free(); done(err) }, nil
 }
 
 // place takes one of the vendor's calls in flight.

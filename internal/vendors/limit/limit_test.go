@@ -187,3 +187,94 @@ func TestAMethodHasOneGate(t *testing.T) {
 	requirePutOff(t, send(other), limit.CodeBreakerOpen)
 	require.Equal(t, "timeout", vendors.CodeOf(send(another)))
 }
+
+// asks is an adapter whose every call the test writes down.
+type asks func() (commands.Reply, error)
+
+func (f asks) Ask(context.Context, commands.Command) (commands.Reply, error) { return f() }
+
+// ask makes a call, and returns what it panicked with.
+func ask(a vendors.Asker) (panicked any, err error) {
+	defer func() { panicked = recover() }()
+	_, err = a.Ask(context.Background(), commands.Command{})
+	return nil, err
+}
+
+// A call that panics gives its place back, and the panic goes on to whoever deals with it.
+func TestAPanicGivesItsPlaceBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		a := limit.New(limit.Config{Vendor: "v", InFlight: 2, MaxWait: time.Second}).Asker("m", asks(func() (commands.Reply, error) {
+			if calls++; calls <= 5 {
+				panic("a bug")
+			}
+			return commands.Reply{Status: commands.StatusPending}, nil
+		}))
+		for range 5 {
+			panicked, err := ask(a)
+			require.NoError(t, err)
+			require.Equal(t, "a bug", panicked)
+		}
+		panicked, err := ask(a)
+		require.NoError(t, err, "places are given back")
+		require.Nil(t, panicked)
+	})
+}
+
+// A half-open breaker lets a few calls through to find out; those that panic are its answer, and not lost to it.
+func TestAPanicIsAFaultToTheBreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var states []string
+		fault := func() (commands.Reply, error) {
+			return commands.Reply{}, &vendors.Error{Code: "timeout", Err: errors.New("x")}
+		}
+		does := fault
+		a := limit.New(limit.Config{
+			Vendor: "v", Breaker: limit.Breaker{MinCalls: 2, Faults: 0.5, Window: 10 * time.Second, Open: 5 * time.Second},
+			Observe: limit.Observer{Breaker: func(_, _, state string) { states = append(states, state) }},
+		}).Asker("m", asks(func() (commands.Reply, error) { return does() }))
+		for range 3 {
+			_, _ = ask(a)
+		}
+		does = func() (commands.Reply, error) { panic("a bug that one reply wakes") }
+		time.Sleep(6 * time.Second)
+		for range 3 {
+			_, _ = ask(a)
+		}
+		require.Equal(t, []string{"open", "half-open", "open"}, states)
+		does = func() (commands.Reply, error) { return commands.Reply{Status: commands.StatusPending}, nil }
+		time.Sleep(6 * time.Second)
+		for range 3 {
+			_, err := ask(a)
+			require.NoError(t, err)
+		}
+		require.Equal(t, []string{"open", "half-open", "open", "half-open", "closed"}, states)
+	})
+}
+
+// A quota that panics holds no place either.
+func TestAPanicBeforeTheCallGivesItsPlaceBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		quota := &brokenQuota{broken: true}
+		a := limit.New(limit.Config{Vendor: "v", InFlight: 1, MaxWait: time.Second, Quota: quota}).Asker("m", asks(func() (commands.Reply, error) {
+			return commands.Reply{Status: commands.StatusPending}, nil
+		}))
+		panicked, _ := ask(a)
+		require.NotNil(t, panicked)
+		quota.broken = false
+		_, err := ask(a)
+		require.NoError(t, err)
+	})
+}
+
+type brokenQuota struct{ broken bool }
+
+func (q *brokenQuota) Take(context.Context, string, time.Duration) (time.Duration, error) {
+	if q.broken {
+		panic("a bug")
+	}
+	return 0, nil
+}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
@@ -26,9 +27,15 @@ type tracked struct {
 	mu      sync.Mutex
 	written int64
 	sealed  bool
+	// last is when the request under way must have begun, by the wall clock; armed is what was written before it.
+	last  time.Time
+	armed int64
 }
 
-var errSealed = errors.New("connection given up before the request was written")
+var (
+	errSealed = errors.New("connection given up before the request was written")
+	errLate   = errors.New("the deadline had passed by the wall clock")
+)
 
 // Write implements net.Conn.
 func (c *tracked) Write(p []byte) (int, error) {
@@ -37,15 +44,29 @@ func (c *tracked) Write(p []byte) (int, error) {
 		c.mu.Unlock()
 		return 0, errSealed
 	}
+	if c.written == c.armed && passed(c.last) {
+		c.sealed = true
+		c.mu.Unlock()
+		return 0, errLate
+	}
 	c.written += int64(len(p))
 	c.mu.Unlock()
 	return c.Conn.Write(p)
 }
 
-func (c *tracked) count() int64 {
+// arm tells the connection of a request that is about to be written and must not begin after last, zero for no bound. It
+// returns what was written before.
+func (c *tracked) arm(last time.Time) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.last, c.armed = last, c.written
 	return c.written
+}
+
+// passed reports whether a deadline is over by the wall clock. The monotonic clock, which contexts go by, stands still
+// while the machine is suspended: its timers fire late, and another process may have taken over meanwhile.
+func passed(last time.Time) bool {
+	return !last.IsZero() && time.Now().Round(0).After(last.Round(0))
 }
 
 // seal reports whether nothing was written since the count was n; if so, nothing ever will be.
@@ -96,7 +117,8 @@ func (s *sighting) trace(ctx context.Context) context.Context {
 			t, _ := conn.(*tracked)
 			m := mark{conn: t}
 			if t != nil {
-				m.before = t.count()
+				last, _ := ctx.Deadline()
+				m.before = t.arm(last)
 			}
 			s.got = append(s.got, m)
 		},
@@ -116,6 +138,7 @@ func (s *sighting) nothingSent() bool {
 // classify turns the failure of a round trip into what it proves.
 func (s *sighting) classify(ctx context.Context, err error) error {
 	code, cause := describe(ctx, err)
+	last, _ := ctx.Deadline()
 	if !s.nothingSent() {
 		return unknown(code, fmt.Errorf("after the request was written: %w", cause))
 	}
@@ -123,6 +146,9 @@ func (s *sighting) classify(ctx context.Context, err error) error {
 		return &vendors.Error{Class: commands.ClassRetryable, Code: code, Err: fmt.Errorf("%s: %w", step, cause)}
 	}
 	switch {
+	case ctx.Err() == nil && passed(last):
+		cause = errLate
+		return proven(CodeDeadlinePassed, "before the request was written")
 	case len(s.got) > 0 || ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
 		return proven(CodeNotSent, "before the request was written")
 	case s.handshake.Load():

@@ -33,23 +33,25 @@ const (
 	Read
 )
 
-// Stable codes of the errors of [Client.Do] and [StatusError]. The first four are proven not to have been sent.
+// Stable codes of the errors of [Client.Do] and [StatusError]. The first five are proven not to have been sent.
 const (
-	CodeUnusable      = "unusable_request"
-	CodeDialFailed    = "dial_failed"
-	CodeTLSFailed     = "tls_failed"
-	CodeNotSent       = "not_sent"
-	CodeTimeout       = "timeout"
-	CodeCanceled      = "canceled"
-	CodeReset         = "reset"
-	CodeEOF           = "eof"
-	CodeBadReply      = "malformed_reply"
-	CodeReplyTooLarge = "reply_too_large"
-	CodeRedirected    = "redirected"
-	CodeTooMany       = "bad_status_429"
-	CodeStatus4xx     = "bad_status_4xx"
-	CodeStatus5xx     = "bad_status_5xx"
-	CodeStatusOther   = "bad_status"
+	CodeUnusable   = "unusable_request"
+	CodeDialFailed = "dial_failed"
+	CodeTLSFailed  = "tls_failed"
+	CodeNotSent    = "not_sent"
+	// CodeDeadlinePassed: the deadline was over by the wall clock when the request was about to be written.
+	CodeDeadlinePassed = "deadline_passed"
+	CodeTimeout        = "timeout"
+	CodeCanceled       = "canceled"
+	CodeReset          = "reset"
+	CodeEOF            = "eof"
+	CodeBadReply       = "malformed_reply"
+	CodeReplyTooLarge  = "reply_too_large"
+	CodeRedirected     = "redirected"
+	CodeTooMany        = "bad_status_429"
+	CodeStatus4xx      = "bad_status_4xx"
+	CodeStatus5xx      = "bad_status_5xx"
+	CodeStatusOther    = "bad_status"
 )
 
 const (

@@ -263,7 +263,7 @@ func TestSealedConnections(t *testing.T) {
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
 	c := &tracked{Conn: ours}
-	s := &sighting{got: []mark{{conn: c, before: c.count()}}}
+	s := &sighting{got: []mark{{conn: c, before: c.arm(time.Time{})}}}
 	require.True(t, s.nothingSent())
 	_, err := c.Write([]byte("late"))
 	require.ErrorIs(t, err, errSealed)
@@ -361,4 +361,68 @@ func TestConfigProblemsComeTogether(t *testing.T) {
 	for _, part := range []string{"HTTP timeout", "largest reply", "HTTP connections", "idle timeout"} {
 		require.ErrorContains(t, err, part)
 	}
+}
+
+// suspended is the context of a call on a machine that was suspended: its deadline has passed by the wall clock, while its
+// timer, which counts monotonic time, has not fired.
+type suspended struct {
+	context.Context
+	last *atomic.Pointer[time.Time]
+}
+
+// Deadline implements context.Context.
+func (s suspended) Deadline() (time.Time, bool) { return *s.last.Load(), true }
+
+// TestNothingIsWrittenAfterTheDeadline: a request that has not begun by its deadline, by the wall clock, never begins.
+func TestNothingIsWrittenAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	over, ahead := time.Now().Add(-time.Second), time.Now().Add(time.Hour)
+	for name, c := range map[string]struct {
+		kind   Kind
+		before bool // suspended before the call, else while it gets its connection
+	}{
+		"a send, before the call":  {Send, true},
+		"a read, before the call":  {Read, true},
+		"a send, before the write": {Send, false},
+		"a read, before the write": {Read, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got atomic.Int32
+			s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { got.Add(1) }))
+			t.Cleanup(s.Close)
+			ctx := suspended{t.Context(), new(atomic.Pointer[time.Time])}
+			ctx.last.Store(&ahead)
+			if c.before {
+				ctx.last.Store(&over)
+			}
+			client := newClient(t, Config{Timeout: 2 * time.Hour, DialContext: func(dialing context.Context, network, address string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(context.WithoutCancel(dialing), network, address)
+				ctx.last.Store(&over)
+				return conn, err
+			}})
+			_, err := client.Do(ctx, post(t, s.URL), c.kind)
+			requireError(t, err, commands.ClassRetryable, CodeDeadlinePassed)
+			require.Zero(t, got.Load())
+		})
+	}
+}
+
+// TestADeadlineStopsOnlyTheBeginning: what has begun is written to its end, since its first bytes prove nothing any more.
+func TestADeadlineStopsOnlyTheBeginning(t *testing.T) {
+	t.Parallel()
+	ours, theirs := net.Pipe()
+	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
+	go func() { _, _ = io.Copy(io.Discard, theirs) }()
+	c := &tracked{Conn: ours}
+	c.arm(time.Now().Add(time.Hour))
+	_, err := c.Write([]byte("first"))
+	require.NoError(t, err)
+	c.last = time.Now().Add(-time.Hour)
+	_, err = c.Write([]byte("second"))
+	require.NoError(t, err)
+	before := c.arm(time.Now().Add(-time.Hour))
+	_, err = c.Write([]byte("the next request"))
+	require.ErrorIs(t, err, errLate)
+	require.True(t, (&sighting{got: []mark{{conn: c, before: before}}}).nothingSent())
 }

@@ -12,7 +12,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/jsonobject"
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // What can be wrong with a callback.
@@ -80,7 +80,7 @@ func (c Callback) Reply() (commands.Reply, error) {
 	return translate("callback", "", map[string]string{
 		"pay_order_no": c.PayOrderNo, "pay_type": c.PayType, "pay_status": c.PayStatus, "pay_time": c.PayTime,
 		"channel_response": c.ChannelResponse,
-	}, wire.Scrub)
+	}, scrub.Text)
 }
 
 // callbackMembers reads a JSON object, or a form as an object of strings.

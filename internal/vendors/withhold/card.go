@@ -229,14 +229,15 @@ func (a answer) tieReply(gives, without string, clean scrubber) (commands.Reply,
 	}, nil
 }
 
-// match finds the merchant of a command and holds what the caller took from the body against the body.
+// match finds the merchant of a command and compares what the caller took from the body with the body. Where the body
+// names no account the command's counts: the default may have changed since the operation began.
 func (c *Client) match(cmd commands.Command, requestID, account string) (merchant, error) {
-	m, err := c.merchant(account)
+	m, err := c.merchant(cmd.Account)
 	errs := []error{err}
 	if string(cmd.RequestID) != requestID {
 		errs = append(errs, errors.New("requestId: differs from the command's"))
 	}
-	if cmd.Account != account {
+	if account != "" && cmd.Account != account {
 		errs = append(errs, errors.New("account: differs from the command's"))
 	}
 	return m, errors.Join(errs...)

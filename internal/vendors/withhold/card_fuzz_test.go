@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"paydispatch/internal/commands"
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // FuzzDecodeCards: what is taken is whole, and all of it that is personal or a code is known to the scrubber.
@@ -19,7 +19,7 @@ func FuzzDecodeCards(f *testing.F) {
 		if o, err := DecodePrebind(raw); err == nil {
 			require.NotEmpty(t, o.RequestID)
 			for _, text := range []Personal{o.Name, o.IDCardNumber, o.Mobile, o.BankCardNumber} {
-				require.Contains(t, personalOf(raw), string(text))
+				require.Contains(t, scrub.Personal(commands.Command{Body: raw}), string(text))
 			}
 		} else {
 			require.Zero(t, o)
@@ -27,7 +27,7 @@ func FuzzDecodeCards(f *testing.F) {
 		if o, err := DecodeConfirm(raw); err == nil {
 			for _, text := range []Personal{o.VerificationCode, o.UniqueCode, o.BankCardNumber} {
 				require.NotEmpty(t, text)
-				require.Contains(t, personalOf(raw), string(text))
+				require.Contains(t, scrub.Personal(commands.Command{Body: raw}), string(text))
 			}
 		} else {
 			require.Zero(t, o)
@@ -50,7 +50,7 @@ func FuzzTieReply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		reply, err := a.tieReply("unique_code", CodeNoUniqueCode, wire.Scrub)
+		reply, err := a.tieReply("unique_code", CodeNoUniqueCode, scrub.Text)
 		switch {
 		case err != nil:
 			require.Zero(t, reply)

@@ -212,7 +212,7 @@ func TestCheckTheOtherInterfaces(t *testing.T) {
 		require.Equal(t, withhold.CodeInvalid, vendors.CodeOf(err))
 	}
 	for topic, one := range by {
-		cmd := cardCommand(topic, nil)
+		cmd := cardCommand(topic, map[string]any{"account": "main"})
 		cmd.RequestID, cmd.Account = "R9", "second"
 		require.EqualError(t, one.check.Check(cmd), "requestId: differs from the command's\naccount: differs from the command's", topic)
 		cmd.Body = []byte(`{"requestId":`)

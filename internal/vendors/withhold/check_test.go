@@ -78,7 +78,7 @@ func TestCheck(t *testing.T) {
 func TestCheckHoldsTheCommandAgainstItsBody(t *testing.T) {
 	t.Parallel()
 	client := newClient(t, config("http://127.0.0.1:1"))
-	cmd := command("B1", nil)
+	cmd := command("B1", map[string]any{"account": "main"})
 	cmd.Key, cmd.RequestID, cmd.Account = "B2", "R2", "second"
 	err := client.Check(cmd)
 	for _, part := range []string{"biz_order_no: differs", "requestId: differs", "account: differs"} {

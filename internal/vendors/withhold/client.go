@@ -12,6 +12,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
+	"paydispatch/internal/vendors/scrub"
 	"paydispatch/internal/vendors/wire"
 )
 
@@ -93,11 +94,16 @@ func (c *Client) decode(cmd commands.Command) (Order, merchant, error) {
 	return o, m, errors.Join(append(errs, err)...)
 }
 
-func (c *Client) merchant(account string) (merchant, error) {
-	if account == "" {
-		account = c.fallback
+// Account returns the name of the account that a command's word stands for: "" means the default one.
+func (c *Client) Account(word string) string {
+	if word == "" {
+		return c.fallback
 	}
-	m, ok := c.merchants[account]
+	return word
+}
+
+func (c *Client) merchant(account string) (merchant, error) {
+	m, ok := c.merchants[c.Account(account)]
 	if !ok {
 		return merchant{}, errors.New("account: is not one of the configured accounts")
 	}
@@ -186,11 +192,11 @@ func (c *Client) scrubber(m merchant, cmd commands.Command) scrubber {
 		if text == "" {
 			return ""
 		}
-		known := append(personalOf(cmd.Body), m.key)
+		known := append(scrub.Personal(cmd), m.key)
 		if notify := c.notifyURL(cmd.Key); notify != "" {
 			known = append(known, notify, notify[strings.LastIndexByte(notify, '/')+1:])
 		}
-		return wire.Scrub(text, append(known, more...)...)
+		return scrub.Text(text, append(known, more...)...)
 	}
 }
 

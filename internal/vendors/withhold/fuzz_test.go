@@ -11,7 +11,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/vendors"
-	"paydispatch/internal/vendors/wire"
+	"paydispatch/internal/vendors/scrub"
 )
 
 // FuzzCipher seals and opens any text in any setting.
@@ -76,9 +76,9 @@ func FuzzAnswer(f *testing.F) {
 		for _, ask := range []bool{false, true} {
 			var reply commands.Reply
 			if ask {
-				reply, err = a.askReply("B-1", missing, wire.Scrub)
+				reply, err = a.askReply("B-1", missing, scrub.Text)
 			} else {
-				reply, err = a.sendReply("B-1", wire.Scrub)
+				reply, err = a.sendReply("B-1", scrub.Text)
 			}
 			if err != nil {
 				require.Equal(t, commands.ClassUnknown, vendors.ClassOf(err))
@@ -156,6 +156,6 @@ func FuzzDecodeOrder(f *testing.F) {
 		require.Positive(t, o.Amount)
 		require.NotEmpty(t, o.BizOrderNo)
 		require.False(t, o.BankCardNumber == "" && o.ProtocolNo == "")
-		require.Subset(t, personalOf(raw), []string{string(o.Name), string(o.Mobile), string(o.IDCardNumber)})
+		require.Subset(t, scrub.Personal(commands.Command{Body: raw}), []string{string(o.Name), string(o.Mobile), string(o.IDCardNumber)})
 	})
 }

@@ -168,26 +168,3 @@ func (o Order) params(notifyURL string) map[string]any {
 	}
 	return p
 }
-
-// personalOf returns what the vendor's texts must not repeat, of any body that can be read at all.
-func personalOf(body commands.Body) []string {
-	fields, err := jsonobject.Read(body)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	take := func(from object, name string) {
-		if text, ok := jsonobject.Text(from[name]); ok && text != "" {
-			out = append(out, text)
-		}
-	}
-	for _, name := range []string{
-		"name", "id_card_number", "mobile", "bank_card_number", "verification_code", "unique_code",
-	} {
-		take(fields, name)
-	}
-	if biz, err := jsonobject.Read(fields["biz_data"]); err == nil {
-		take(biz, "protocol_no")
-	}
-	return out
-}

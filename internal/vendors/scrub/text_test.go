@@ -1,4 +1,4 @@
-package wire
+package scrub
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestScrub(t *testing.T) {
+func TestText(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, in, want string }{
 		{"plain", "余额不足", "余额不足"},
@@ -31,21 +31,21 @@ func TestScrub(t *testing.T) {
 		{"not text", "a\xffb", "a\uFFFDb"},
 		{"empty", "", ""},
 	} {
-		require.Equal(t, c.want, Scrub(c.in), c.name)
+		require.Equal(t, c.want, Text(c.in), c.name)
 	}
-	require.Equal(t, "dear ***, your *** …", Scrub("dear 张三, your ab12 …", "张三", "ab12", "", "d"))
-	long := Scrub(strings.Repeat("汉", 300))
+	require.Equal(t, "dear ***, your *** …", Text("dear 张三, your ab12 …", "张三", "ab12", "", "d"))
+	long := Text(strings.Repeat("汉", 300))
 	require.Equal(t, MaxText, utf8.RuneCountInString(long))
 	require.True(t, strings.HasSuffix(long, "…"))
-	require.Equal(t, strings.Repeat("汉", 250), Scrub(strings.Repeat("汉", 250)))
+	require.Equal(t, strings.Repeat("汉", 250), Text(strings.Repeat("汉", 250)))
 }
 
-func FuzzScrub(f *testing.F) {
+func FuzzText(f *testing.F) {
 	for _, s := range []string{"", "13800000000", "6222 0000-0000 0000", "a\xff\x00", "1234567890X", "１３８００００００００x"} {
 		f.Add(s, "张三")
 	}
 	f.Fuzz(func(t *testing.T, text, known string) {
-		out := Scrub(text, known)
+		out := Text(text, known)
 		require.True(t, utf8.ValidString(out))
 		require.LessOrEqual(t, utf8.RuneCountInString(out), MaxText)
 		digits := 0
@@ -56,6 +56,6 @@ func FuzzScrub(f *testing.F) {
 			}
 			require.Less(t, digits, minRun)
 		}
-		require.Equal(t, out, Scrub(out), "scrubbing twice changes the text")
+		require.Equal(t, out, Text(out), "scrubbing twice changes the text")
 	})
 }

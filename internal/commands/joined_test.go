@@ -1,0 +1,163 @@
+package commands
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The record and a memory of one operation: who of them is believed, by case.
+func TestJoined(t *testing.T) {
+	t.Parallel()
+	at := func(phase Phase, sends int, sent time.Duration) State {
+		return State{Schema: stateSchema, Phase: phase, Topic: "t", Key: "B1", Fingerprint: "fp", Sends: sends, SentAt: now.Add(sent), FirstSeen: now, Parks: 2}
+	}
+	sending := func(owner string, sends int, sent time.Duration) State {
+		s := at(Sending, sends, sent)
+		s.Owner, s.Lease = owner, now.Add(sent+5*time.Second)
+		return s
+	}
+	settled := at(Settled, 1, 0)
+	settled.Verdict = StatusSucceeded
+	for name, c := range map[string]struct {
+		record, memory State
+		phase          Phase
+		sends          int
+		sent           time.Duration
+		news           bool
+	}{
+		"a verdict on record":                        {settled, at(Asking, 3, time.Hour), Settled, 1, 0, false},
+		"a verdict in memory":                        {at(Asking, 3, time.Hour), settled, Settled, 3, time.Hour, true},
+		"the same":                                   {at(Asking, 1, 0), at(Asking, 1, 0), Asking, 1, 0, false},
+		"memory of more submissions":                 {at(Asking, 1, time.Hour), at(Asking, 2, 0), Asking, 2, time.Hour, true},
+		"memory of a later one":                      {at(Asking, 2, 0), at(Asking, 1, time.Hour), Asking, 2, time.Hour, true},
+		"memory of one under way":                    {at(Asking, 1, 0), sending("p", 2, time.Second), Asking, 2, 6 * time.Second, true},
+		"memory of a wait after more submissions":    {at(Asking, 1, time.Minute), at(Waiting, 2, 0), Asking, 2, time.Minute, true},
+		"memory that the vendor has it":              {at(Asking, 1, 0), at(Pending, 1, 0), Pending, 1, 0, true},
+		"memory that it ended":                       {sending("p", 1, 0), at(Asking, 1, 0), Asking, 1, 0, true},
+		"record that the vendor has it":              {at(Pending, 1, 0), at(Asking, 1, 0), Pending, 1, 0, false},
+		"record of more submissions":                 {at(Asking, 2, time.Hour), at(Asking, 1, 0), Asking, 2, time.Hour, false},
+		"proof that the one on record did not leave": {sending("p", 2, 0), sending("p", 2, 0).Unsent(), Waiting, 1, -1, true},
+		"proof about another owner's":                {sending("q", 2, 0), sending("p", 2, 0).Unsent(), Sending, 2, 0, false},
+		"proof about another attempt":                {sending("p", 3, 0), sending("p", 2, 0).Unsent(), Sending, 3, 0, false},
+		"proof about an earlier lease":               {sending("p", 2, time.Second), sending("p", 2, 0).Unsent(), Sending, 2, time.Second, false},
+		"proof when it was asked about since":        {at(Asking, 2, 5*time.Second), sending("p", 2, 0).Unsent(), Asking, 2, 5 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, news := c.record.Joined(c.memory)
+			require.Equal(t, c.news, news)
+			require.Equal(t, c.phase, got.Phase)
+			require.Equal(t, c.sends, got.Sends)
+			if c.sent >= 0 {
+				require.Equal(t, now.Add(c.sent), got.SentAt)
+			} else {
+				require.Zero(t, got.SentAt, "nothing outstanding was sent")
+			}
+		})
+	}
+}
+
+// Whatever meets, no submission is forgotten, none may follow unasked, and joining again changes nothing.
+func TestJoinedForgetsNoSubmission(t *testing.T) {
+	t.Parallel()
+	var all []State
+	for _, phase := range Phases()[1:] {
+		for sends := range 3 {
+			for _, sent := range []time.Duration{0, time.Minute} {
+				s := State{Phase: phase, Sends: sends, SentAt: now.Add(sent), Owner: "p", Lease: now.Add(sent + time.Second), FirstSeen: now, Fingerprint: "fp"}
+				if phase == Waiting {
+					s.SentAt = time.Time{}
+				}
+				all = append(all, s)
+			}
+		}
+	}
+	for _, record := range all {
+		for _, memory := range all {
+			got, news := record.Joined(memory)
+			name := fmt.Sprintf("%s/%d/%v and %s/%d/%v", record.Phase, record.Sends, record.SentAt, memory.Phase, memory.Sends, memory.SentAt)
+			again, anew := got.Joined(memory)
+			require.Equal(t, got, again, name)
+			require.False(t, anew, name)
+			if got.Phase.Final() || memory.disproves(record) {
+				continue
+			}
+			require.Equal(t, max(record.Sends, memory.Sends), got.Sends, name)
+			require.False(t, got.SentAt.Before(record.SentAt) || got.SentAt.Before(memory.SentAt), name)
+			if news {
+				require.NotContains(t, []Phase{New, Waiting, Sending}, got.Phase, name)
+			}
+		}
+	}
+}
+
+// The settle delay runs from the last moment at which a submission may have left, on every way to a question about it.
+func TestTheSettleDelayRunsFromTheLastPossibleSubmission(t *testing.T) {
+	t.Parallel()
+	p := testPolicy()
+	lost := now.Add(-time.Minute)
+	dead := base(Sending)
+	dead.SentAt, dead.Lease = now.Add(-10*time.Second), now.Add(-time.Second)
+	sending := base(Sending)
+	sending.SentAt, sending.Lease = now.Add(-3*time.Second), now.Add(2*time.Second)
+	waiting := base(Waiting)
+	waiting.SentAt = time.Time{}
+	for name, c := range map[string]struct {
+		state State
+		event Event
+		from  time.Time
+	}{
+		"a new order after a loss":         {Begin(Command{Topic: "t", Key: "B1"}, "", now), Arrived{Forgot: lost, Written: now}, lost.Add(p.Lease)},
+		"the process died":                 {dead, Due{Parks: dead.Parks}, dead.Lease},
+		"it died, and the store forgot":    {dead.Forgotten(now.Add(10 * time.Minute)), Due{Parks: dead.Parks}, now.Add(10 * time.Minute)},
+		"the reply was lost":               {sending, SendFailed{Attempt: sending.Sends}, now},
+		"the reply was a refusal":          {sending, Replied{Attempt: sending.Sends, Reply: Reply{Status: StatusRefused}}, now},
+		"another process had it too":       {waiting, AskFailed{}, now},
+		"a wait, and the store forgot":     {waiting.Forgotten(now.Add(10 * time.Minute)), Due{Parks: waiting.Parks}, now.Add(10 * time.Minute)},
+		"a question, and the store forgot": {base(Asking).Forgotten(now.Add(10 * time.Minute)), Due{Parks: 1}, now.Add(10 * time.Minute)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			next, act, err := Advance(c.state, c.event, p, now)
+			require.NoError(t, err)
+			require.Equal(t, DoAsk, act.Do)
+			require.Equal(t, c.from, next.SentAt)
+			next, act, err = Advance(next, Answered{Reply: Reply{Status: StatusMissing}, Put: c.from.Add(p.Settle)}, p, c.from.Add(p.Settle))
+			require.NoError(t, err)
+			require.Equal(t, DoPark, act.Do, "it is not over yet: two clocks may differ")
+			require.NotEqual(t, Sending, next.Phase)
+		})
+	}
+}
+
+// Amounts are compared by value; what is no amount differs by its writing.
+func TestContradicted(t *testing.T) {
+	t.Parallel()
+	spec := Spec{MatchFields: []string{"pay_order_no", "amount"}, AmountField: "amount"}
+	s := State{Carry: map[string]string{"amount": "1.50"}, Seen: map[string]string{"pay_order_no": "P1"}}
+	for word, differs := range map[string]bool{"1.5": false, "01.500": false, "1.50": false, "1.51": true, "15": true, "150": true, "": false, "1e9": true} {
+		got := s.Contradicted(&spec, Reply{Fields: map[string]string{"amount": word}})
+		require.Equal(t, differs, got == "amount", word)
+	}
+	require.Equal(t, "pay_order_no", s.Contradicted(&spec, Reply{Fields: map[string]string{"pay_order_no": "P2", "amount": "1.50"}}))
+	require.Empty(t, s.Contradicted(&spec, Reply{Fields: map[string]string{"other": "x"}}))
+}
+
+// A command of effect once from before a loss, or so it may be by its producer's clock, is not sent again.
+func TestOnceIsSentOnlyWhenItIsNewerThanALossByTheMargin(t *testing.T) {
+	t.Parallel()
+	p := policyOf(EffectOnce)
+	p.Margin = time.Hour
+	lost := now.Add(-2 * time.Hour)
+	for written, do := range map[time.Duration]Do{
+		-time.Second: DoAnnounce, 5 * time.Minute: DoAnnounce, time.Hour: DoAnnounce, time.Hour + time.Second: DoSend,
+		3*time.Hour + time.Second: DoAnnounce, // further ahead of now than the margin: it says nothing
+	} {
+		_, act, err := Advance(Begin(Command{Topic: "t", Key: "R1"}, "", now), Arrived{Forgot: lost, Written: lost.Add(written)}, p, now)
+		require.NoError(t, err)
+		require.Equal(t, do, act.Do, written)
+	}
+}

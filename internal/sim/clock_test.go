@@ -1,0 +1,73 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// clocksApart is how far the clocks of two processes that call the vendor may be apart: one ahead, one behind.
+const clocksApart = settle / 5
+
+// errClock is why a process whose clock is off calls no vendor.
+var errClock = errors.New("own clock is off")
+
+// clock is one process' wall clock: a little off always, and far off for a while. It is guarded by the gate's lock.
+type clock struct {
+	little   time.Duration
+	far      time.Duration
+	from, to time.Time
+}
+
+// now is the process' wall clock.
+func (w *world) now(inc *incarnation) time.Time {
+	w.gate.mu.Lock()
+	defer w.gate.mu.Unlock()
+	now := time.Now().Round(0)
+	if inc.clock.off(now) {
+		now = now.Add(inc.clock.far)
+	}
+	return now.Add(inc.clock.little)
+}
+
+// elsewhere is a moment of a process' clock as the bubble's clock, which the lanes wait by, has it.
+func (w *world) elsewhere(inc *incarnation, at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return at.Add(time.Since(w.now(inc)))
+}
+
+func (c clock) off(now time.Time) bool { return !now.Before(c.from) && now.Before(c.to) }
+
+// fit is what the record store says of a process: its clock is far off, or its writes are not acknowledged.
+func (w *world) fit(inc *incarnation, store func() error) error {
+	w.gate.mu.Lock()
+	off := inc.clock.off(time.Now())
+	w.gate.mu.Unlock()
+	if off {
+		return errClock
+	}
+	return store()
+}
+
+// setClock sets the clock of a dispatcher, ahead or back, for a while.
+func (w *world) setClock(p *process) bool {
+	if p == w.callback {
+		return false
+	}
+	inc := p.current()
+	far := between(w.rng, 5*time.Second, 10*time.Minute)
+	if w.rng.IntN(2) == 0 {
+		far = -far
+	}
+	w.stats.events["clock set"]++
+	w.say("The clock of %s is SET by %v", inc.name, far)
+	w.gate.mu.Lock()
+	defer w.gate.mu.Unlock()
+	inc.clock.far, inc.clock.from, inc.clock.to = far, time.Now(), time.Now().Add(between(w.rng, time.Second, time.Minute))
+	return true
+}
+
+// quiet is a context for what the scheduler itself does.
+func (*world) quiet() context.Context { return context.Background() }

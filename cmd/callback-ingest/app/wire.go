@@ -52,7 +52,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 		return err
 	}
 	m := newMetrics(s.Metrics)
-	store, err := s.Store(c.Redis, m.operations, nil)
+	store, err := s.Store(c.Redis, 0, m.operations)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,6 @@ type metrics struct {
 	behind        *prometheus.GaugeVec
 	heads         *heads
 	held          *heads
-	fitness       *fitness
 
 	breakers  *prometheus.GaugeVec
 	putOff    *prometheus.CounterVec
@@ -65,7 +64,6 @@ func newMetrics(set *metric.Set) *metrics {
 	m.commitFails = set.Counter("paydispatch_commit_failures_total", "Offset commits that failed and are tried again.").WithLabelValues()
 	m.drains = set.Histogram("paydispatch_drain_seconds", "How long the generations took to drain.", prometheus.ExponentialBuckets(0.001, 4, 8)).WithLabelValues()
 	m.unfinished = set.Counter("paydispatch_undrained_messages_total", "Messages left unfinished at the end of a generation; they are delivered again.").WithLabelValues()
-	m.fitness = newFitness(set)
 	m.held = newHeads(set.Gauge("paydispatch_held_seconds", "How long the head of a partition has waited for its due time; the longest of a topic.", "topic"))
 	m.heads = newHeads(set.Gauge("paydispatch_oldest_unfinished_seconds", "How long the first unfinished message of a partition has held back its commits; the longest of a topic.", "topic"))
 	return m

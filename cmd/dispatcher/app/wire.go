@@ -19,7 +19,6 @@ import (
 	"paydispatch/cmd/internal/settings"
 	"paydispatch/internal/admin"
 	"paydispatch/internal/dispatch"
-	"paydispatch/internal/idempotency/redisstore"
 	"paydispatch/internal/operation"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
@@ -49,7 +48,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 	prepared := make(chan struct{})
 	ready := admin.Check{Name: "prepared", Probe: service.Closed(prepared, "the group was not joined yet")}
 	moving := admin.Check{Name: "lanes", Probe: m.heads.moving(c.Group.StuckAfter)}
-	fit := admin.Check{Name: "fit", Probe: m.fitness.probe}
+	fit := admin.Check{Name: "fit", Probe: s.Fit}
 	if err := s.Admin(ready, moving, fit); err != nil {
 		return err
 	}
@@ -57,13 +56,10 @@ func start(s *service.Service, c Config, secret secrets) error {
 	if err != nil {
 		return err
 	}
-	store, err := s.Store(c.Redis, m.operations, func(r *redisstore.Config) {
-		r.Tolerance, r.OnLook = c.tolerance(), m.fitness.look
-	})
+	store, err := s.Store(c.Redis, c.tolerance(), m.operations)
 	if err != nil {
 		return err
 	}
-	s.Go("watch of the records", store.Watch)
 	publisher, err := s.Publisher(kafka, m.operations)
 	if err != nil {
 		return err

@@ -94,12 +94,13 @@ type Service struct {
 	// Metrics makes what the admin port shows.
 	Metrics *metric.Set
 
-	name      string
-	reachable *prometheus.GaugeVec
-	registry  *prometheus.Registry
-	level     *slog.LevelVar
-	process   settings.Process
-	watches   map[string]*watch
+	name     string
+	measured measured
+	fit      *fitness
+	registry *prometheus.Registry
+	level    *slog.LevelVar
+	process  settings.Process
+	watches  map[string]*watch
 }
 
 // New returns a service without any part yet; its log goes to stderr as JSON. grace is how long its parts may take to
@@ -113,19 +114,33 @@ func New(ctx context.Context, name string, p settings.Process, grace time.Durati
 		name: name, watches: map[string]*watch{},
 	}
 	s.Metrics = metric.NewSet(s.registry)
-	s.reachable = newMetrics(s.Metrics, name)
+	s.measured = newMetrics(s.Metrics, name)
+	s.fit = newFitness(s.measured, log)
 	return s
 }
 
-// newMetrics makes what all services show, beside Go's own.
-func newMetrics(set *metric.Set, service string) (reachable *prometheus.GaugeVec) {
+// measured is what all services show, beside Go's own.
+type measured struct {
+	reachable *prometheus.GaugeVec
+	skew      prometheus.Gauge
+	unfit     *prometheus.GaugeVec
+}
+
+func newMetrics(set *metric.Set, service string) measured {
 	set.Gauge("paydispatch_build_info", "What runs: always 1.", "service", "version", "revision", "go_version").
 		WithLabelValues(append([]string{service}, build()...)...).Set(1)
-	reachable = set.Gauge("paydispatch_reachable", "1 while the dependency gave its last sign of life in time.", "dependency")
-	for _, name := range []string{redis, kafka} {
-		reachable.WithLabelValues(name)
+	m := measured{
+		reachable: set.Gauge("paydispatch_reachable", "1 while the dependency gave its last sign of life in time.", "dependency"),
+		skew:      set.Gauge("paydispatch_clock_skew_seconds", "By how much the clock of this machine is ahead of that of Redis; negative: behind.").WithLabelValues(),
+		unfit:     set.Gauge("paydispatch_unfit", "1 while the process must not call a vendor, by why; callback-ingest does not compare clocks.", "reason"),
 	}
-	return reachable
+	for _, name := range []string{redis, kafka} {
+		m.reachable.WithLabelValues(name)
+	}
+	for _, reason := range idempotency.UnfitReasons() {
+		m.unfit.WithLabelValues(reason)
+	}
+	return m
 }
 
 // build is the version, revision and Go version that the program was built with, as far as the go command knew.
@@ -164,17 +179,14 @@ func (s *Service) Admin(ready ...admin.Check) error {
 	return nil
 }
 
-// Store opens the record store and waits until it answers. A server that may drop records is refused. tune sets what
-// only one service needs; nil sets nothing.
-func (s *Service) Store(r settings.Redis, m *metric.Operations, tune func(*redisstore.Config)) (*redisstore.Store, error) {
+// Store opens the record store, waits until it answers, and watches it from then on. A server that may drop records is
+// refused. tolerance is how far own clock may be from the server's, 0 where nothing is sent.
+func (s *Service) Store(r settings.Redis, tolerance time.Duration, m *metric.Operations) (*redisstore.Store, error) {
 	config, err := r.Config()
 	if err != nil {
 		return nil, err
 	}
-	config.OnForgot, config.Logger = m.Forgot, s.Log
-	if tune != nil {
-		tune(&config)
-	}
+	config.OnForgot, config.Tolerance, config.Logger, config.OnLook = m.Forgot, tolerance, s.Log, s.fit.note
 	store, err := redisstore.New(config)
 	if err != nil {
 		return nil, err
@@ -184,6 +196,9 @@ func (s *Service) Store(r settings.Redis, m *metric.Operations, tune func(*redis
 	backoff := stream.Defaults().Backoff()
 	for attempt := 1; ; attempt++ {
 		err := store.Check(s.Context())
+		if err == nil {
+			s.Go("watch of the records", store.Watch)
+		}
 		if !errors.Is(err, idempotency.ErrUnavailable) {
 			return store, err
 		}

@@ -34,7 +34,7 @@ type watch struct {
 
 // watched makes the watch of a dependency that is not asked yet.
 func (s *Service) watched(name string) *watch {
-	w := &watch{name: name, grace: s.process.ReadyGrace, reachable: s.reachable.WithLabelValues(name)}
+	w := &watch{name: name, grace: s.process.ReadyGrace, reachable: s.measured.reachable.WithLabelValues(name)}
 	s.watches[name] = w
 	return w
 }

@@ -75,14 +75,16 @@ func (r Rule) Check(last Measurement, now Reading) error {
 		return nil
 	}
 	if last.IsZero() {
-		return unfit(idempotency.UnfitClockUnknown, "the clock of Redis was not read yet: does it answer, within %v?", r.Tolerance)
+		return unfit(idempotency.UnfitClockUnknown,
+			"the clock of Redis was not read yet: does it answer, within %v?", r.Tolerance)
 	}
 	wall, mono := now.Wall.Sub(last.After.Wall), now.Mono-last.After.Mono
 	if apart := wall - mono; apart.Abs() > r.Tolerance {
 		return unfit(idempotency.UnfitClockStep, "the clock of this machine was set, or the machine stood still, by %v", apart)
 	}
 	if age := max(wall, mono); r.MaxAge > 0 && age > r.MaxAge {
-		return unfit(idempotency.UnfitClockUnknown, "the clock of Redis was not read for %v: does it answer, within %v?", age, r.Tolerance)
+		return unfit(idempotency.UnfitClockUnknown,
+			"the clock of Redis was not read for %v: does it answer, within %v?", age, r.Tolerance)
 	}
 	skew, margin := last.Skew(), last.RoundTrip()/2
 	if margin > r.Tolerance/smallShare {
@@ -90,7 +92,8 @@ func (r Rule) Check(last Measurement, now Reading) error {
 	}
 	if skew.Abs()-margin > r.Tolerance {
 		return unfit(idempotency.UnfitClockSkew,
-			"the clock of this machine is %v ahead of that of Redis (negative: behind), allowed is %v: set the wrong one right", skew, r.Tolerance)
+			"the clock of this machine is %v ahead of that of Redis (negative: behind), allowed is %v: set the wrong one right",
+			skew, r.Tolerance)
 	}
 	return nil
 }

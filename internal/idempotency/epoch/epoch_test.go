@@ -70,6 +70,25 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestMark(t *testing.T) {
+	t.Parallel()
+	newID := func() string { return "new" }
+	for name, c := range map[string]struct{ found, want epoch.Epoch }{
+		"none stands":         {epoch.Epoch{}, epoch.Epoch{ID: "new", Lost: 100}},
+		"fresh":               {epoch.Epoch{ID: "a"}, epoch.Epoch{ID: "a", Lost: 100}},
+		"lost before":         {epoch.Epoch{ID: "a", Lost: 99}, epoch.Epoch{ID: "a", Lost: 100}},
+		"by a clock that ran": {epoch.Epoch{ID: "a", Lost: 101}, epoch.Epoch{ID: "a", Lost: 101}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			marked := epoch.Mark(c.found, newID, at(100))
+			require.Equal(t, c.want, marked)
+			_, accept := epoch.Judge(c.found, marked, newID, at(100), window)
+			require.True(t, accept, "whoever knew the epoch found believes the mark")
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"a|0", "256.x1|1700000000000", "", "|", "a|", "a|-1", "a|01", "a|+1", "|5", "a|b|1", "a|9223372036854775808"} {
 		f.Add(seed)

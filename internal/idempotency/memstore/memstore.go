@@ -73,9 +73,7 @@ func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 	now := s.config.Now()
 	for bucket := range s.known {
 		if s.server.epoch(bucket).IsZero() {
-			// One that is remembered was there: not even for a moment may others take the new one for fresh.
-			fresh := !seenBefore && s.known[bucket].IsZero()
-			s.server.setEpoch(bucket, epoch.Create(s.server.newID(), fresh, now), s.config.Lifetime)
+			s.server.setEpoch(bucket, epoch.Create(s.server.newID(), !seenBefore, now), s.config.Lifetime)
 		}
 		s.believe(bucket, now)
 	}

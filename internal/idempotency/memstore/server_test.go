@@ -2,6 +2,7 @@ package memstore_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -73,20 +74,27 @@ func TestRewind(t *testing.T) {
 
 func TestLoseIsSilentAndEvictIsCounted(t *testing.T) {
 	t.Parallel()
-	server, s := world(t, "a", "b")
-	other := view(t, server)
-	only := func(which string) func(string) bool { return func(key string) bool { return key == which } }
-	server.Lose(only("a"))
-	require.NoError(t, s.Look(t.Context()))
-	require.Zero(t, read(t, s, "a").Version)
-	require.True(t, read(t, s, "a").Forgot.IsZero())
+	synctest.Test(t, func(t *testing.T) {
+		server, s := world(t, "a", "b", "c")
+		other := view(t, server)
+		only := func(which string) func(string) bool { return func(key string) bool { return key == which } }
+		server.Lose(only("a"))
+		require.NoError(t, s.Look(t.Context()))
+		require.Zero(t, read(t, s, "a").Version)
+		require.True(t, read(t, s, "a").Forgot.IsZero())
 
-	server.Evict(only("b"))
-	require.NoError(t, s.Look(t.Context()))
-	marked := read(t, s, "b").Forgot
-	require.False(t, marked.IsZero())
-	require.NoError(t, other.Look(t.Context()))
-	require.Equal(t, marked, read(t, other, "b").Forgot, "once")
+		server.Evict(only("b"))
+		require.NoError(t, s.Look(t.Context()))
+		marked := read(t, s, "b").Forgot
+		require.False(t, marked.IsZero())
+		time.Sleep(time.Second)
+		require.NoError(t, other.Look(t.Context()))
+		require.Equal(t, marked, read(t, other, "b").Forgot, "once")
+
+		server.Evict(only("c"))
+		late := view(t, server)
+		require.Equal(t, marked.Add(time.Second), late.Expect("c").Forgot, "found before anything is handled")
+	})
 }
 
 // TestWithoutReplicas: a write lands, its writer does not hear so, and nothing is sent until the replicas are back.

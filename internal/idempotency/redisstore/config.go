@@ -59,8 +59,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger is told why records may be gone; nil means that nothing is logged.
 	Logger *slog.Logger
-	// OnLook is told once before each look of [Store.Watch] what [Store.Fit] says, and by how much own clock was ahead of
-	// the servers' when it was last read. It must not block.
+	// OnLook is called by [Store.Watch] after its first look and before each other one with what [Store.Fit] says, and by how
+	// much own clock was ahead of the servers' when that was last read. It must not block.
 	OnLook func(unfit error, skew time.Duration)
 	// OnForgot is told of each bucket that this process finds to have lost its memory: an alarm. A loss that another
 	// process found, before this one knew the bucket, is not told again. nil tells nobody; it must not block.

@@ -100,6 +100,25 @@ func TestSuiteOnRealRedis(t *testing.T) {
 	})
 }
 
+// TestWatchOnRealRedis: by real clocks, with what a real server tells of itself.
+func TestWatchOnRealRedis(t *testing.T) {
+	t.Parallel()
+	config, set := realConfig()
+	if !set {
+		return
+	}
+	t.Cleanup(func() { forget(t, config) })
+	config.Tolerance = 5 * time.Second
+	s := prepared(t, config)
+	require.NoError(t, s.Fit())
+	require.NoError(t, s.Look(t.Context()))
+	require.NoError(t, s.Fit())
+	require.Zero(t, s.Expect("k").Forgot)
+	lives, err := s.nodes.client.PTTL(t.Context(), s.epochKey(3)).Result()
+	require.NoError(t, err)
+	require.Greater(t, lives, config.Lifetime*15/16)
+}
+
 func harness(config Config, time *handClock) storetest.Harness {
 	config.Now, config.Tolerance = time.Now, 5e9
 	return storetest.Harness{

@@ -7,19 +7,15 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"paydispatch/internal/idempotency"
 	"paydispatch/internal/idempotency/clock"
 	"paydispatch/internal/idempotency/epoch"
 )
 
 const (
-	// maxMissed is how many looks in a row may fail before own clock counts as unknown.
-	maxMissed = 3
 	// jumpOf is by how much a server's clock must move against the own ones to count as a jump: clocks that are kept right
 	// are moved in small steps, and records that expire a minute early have no one left who would send them again.
 	jumpOf = time.Minute
@@ -27,77 +23,37 @@ const (
 	keepEvery = 5 * time.Minute
 )
 
-// health is what this process knows of the servers and of its own clock.
-type health struct {
-	read func() clock.Reading
-	rule clock.Rule
-	// short: a write was not acknowledged by enough replicas, and no probe was since.
-	short atomic.Bool
-
-	looking sync.Mutex          // one look at a time
-	clocks  []clock.Measurement // by bucket: the last of the clock by which its records expire; guarded by looking
-
-	mu       sync.Mutex
-	last     clock.Measurement // that says anything
-	evicting string            // the policy by which a server may evict; "" for none
-	loss     string            // why records may be gone, until the loss is stored; "" for nothing
-}
-
-func newHealth(c Config) health {
-	return health{
-		read:   clock.From(c.Now),
-		rule:   clock.Rule{Tolerance: c.Tolerance, MaxAge: maxMissed * c.Every},
-		clocks: make([]clock.Measurement, c.Buckets),
-	}
-}
-
-// Fit returns nil while this process may call a vendor, or an [*idempotency.Unfit]. It does no I/O and does not block.
-// A step of own clock shows at once; all else as the last look found it.
-func (s *Store) Fit() error {
-	h := &s.health
-	h.mu.Lock()
-	last, evicting, loss := h.last, h.evicting, h.loss
-	h.mu.Unlock()
-	switch {
-	case evicting != "":
-		return &idempotency.Unfit{
-			Reason: idempotency.UnfitEviction, Text: fmt.Sprintf("maxmemory-policy is %q: %s", evicting, errEviction),
-		}
-	case loss != "":
-		return &idempotency.Unfit{
-			Reason: idempotency.UnfitLoss, Text: loss + ", and Redis did not take note of it yet",
-		}
-	case h.short.Load():
-		return &idempotency.Unfit{
-			Reason: idempotency.UnfitReplicas, Text: fmt.Sprintf("fewer than %d replicas of Redis have the latest write: bring them back", s.config.Replicas),
-		}
-	}
-	return h.rule.Check(last, h.read())
-}
-
-// Watch looks at the servers again and again until ctx ends, and keeps the epochs alive.
+// Watch looks at the servers again and again until ctx ends, and keeps the epochs alive. What Fit says is told before each
+// look, since a step of own clock shows only until the next measurement.
 func (s *Store) Watch(ctx context.Context) error {
 	tick := time.NewTicker(s.config.Every)
 	defer tick.Stop()
-	every := min(keepEvery, s.config.Lifetime/16)
-	var kept time.Time
+	kept := s.turn(ctx, time.Time{})
+	s.config.OnLook(s.Fit(), s.skew())
 	for {
-		s.config.OnLook(s.Fit(), s.skew())
-		failed := s.measure(ctx)
-		if failed == nil && time.Since(kept) >= every {
-			if failed = s.keep(ctx); failed == nil {
-				kept = time.Now()
-			}
-		}
-		if failed != nil && ctx.Err() == nil {
-			s.config.Logger.Debug("looking at redis failed", "err", failed)
-		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		s.config.OnLook(s.Fit(), s.skew())
+		kept = s.turn(ctx, kept)
 	}
+}
+
+// turn looks once, and renews the epochs when it is time to. It returns when they were renewed last. What fails shows in
+// Fit, or at the next operation.
+func (s *Store) turn(ctx context.Context, kept time.Time) time.Time {
+	err := s.measure(ctx)
+	if err == nil && time.Since(kept) >= min(keepEvery, s.config.Lifetime/16) {
+		if err = s.keep(ctx); err == nil {
+			return time.Now()
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.config.Logger.Debug("looking at redis failed", "err", err)
+	}
+	return kept
 }
 
 // Look does what [Store.Watch] does again and again: it reads the servers' clocks, finds losses that no epoch tells,
@@ -259,33 +215,6 @@ func (s *Store) see(ctx context.Context, on share) sight {
 	return found
 }
 
-// judge keeps what [Store.Fit] goes by. Without any word about the clock it fails, if that is asked for.
-func (s *Store) judge(sights []sight) error {
-	h := &s.health
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var problems []error
-	var told bool
-	evicting := ""
-	for _, found := range sights {
-		problems = append(problems, found.err)
-		if found.err == nil && !told && h.rule.Tells(found.clock) {
-			h.last, told = found.clock, true
-		}
-		if found.policy != "" {
-			evicting = found.policy
-		}
-	}
-	problem := first(problems)
-	if evicting != "" || problem == nil {
-		h.evicting = evicting
-	}
-	if problem == nil && !told {
-		return errSlow
-	}
-	return problem
-}
-
 // mark marks the buckets of a server as lost whose records may be gone although their epochs stand, and remembers what
 // was seen once that is done.
 func (s *Store) mark(ctx context.Context, on share, found sight) error {
@@ -310,12 +239,6 @@ func (s *Store) mark(ctx context.Context, on share, found sight) error {
 		}
 	}
 	return nil
-}
-
-func (s *Store) noteLoss(why string) {
-	s.health.mu.Lock()
-	defer s.health.mu.Unlock()
-	s.health.loss = why
 }
 
 // gone returns the buckets whose records may be gone, and why. A clock that jumps back counts as well: it was ahead
@@ -408,13 +331,4 @@ func evictions(seen string) int64 {
 		return 0
 	}
 	return n
-}
-
-func (s *Store) skew() time.Duration {
-	s.health.mu.Lock()
-	defer s.health.mu.Unlock()
-	if s.health.last.IsZero() {
-		return 0
-	}
-	return s.health.last.Skew()
 }

@@ -3,7 +3,6 @@ package redisstore
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -242,20 +241,25 @@ func TestWatchLooksUntilItIsStopped(t *testing.T) {
 	server := miniredis.RunT(t)
 	config := testConfig(server.Addr())
 	config.Every, config.Tolerance, config.Lifetime, config.AskWindow = 10*time.Millisecond, 10*time.Second, time.Second, time.Second
+	server.SetTime(time.Now().Add(-5 * time.Second))
 	looks := make(chan error)
-	config.OnLook = func(err error, _ time.Duration) { looks <- err }
+	var ahead atomic.Int64
+	config.OnLook = func(err error, skew time.Duration) {
+		ahead.Store(int64(skew.Round(5 * time.Second)))
+		looks <- err
+	}
 	s := open(t, config)
 	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Watch(ctx) }()
-	require.Error(t, <-looks, "nothing was measured yet")
-	for err := errors.New("not yet"); err != nil; {
-		err = <-looks
-	}
+	require.NoError(t, <-looks, "it was measured before it is told")
+	require.Equal(t, 5*time.Second, time.Duration(ahead.Load()))
 	require.NoError(t, s.Prepare(t.Context(), false))
 	server.FastForward(config.Lifetime / 2)
-	for server.TTL(s.epochKey(15)) < config.Lifetime {
-		<-looks // epochs are renewed meanwhile
+	for n := 0; server.TTL(s.epochKey(15)) < config.Lifetime; n++ {
+		require.Less(t, n, 1000, "epochs are renewed meanwhile")
+		<-looks
 	}
 	stop()
 	var err error

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,6 +45,9 @@ func epochEnds(t *testing.T, h Harness) {
 	standing := conflicts(t, c, was)
 	require.Zero(t, standing.Version)
 	told(t, h.Now(), standing)
+	for i := range 64 {
+		told(t, h.Now(), load(t, c, fmt.Sprint("never written ", i)))
+	}
 
 	h.Jump(h.Lifetime)
 	late := h.Open(t)

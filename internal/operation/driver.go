@@ -174,8 +174,10 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 			return r.outcome(commands.Action{}), r.failed(err)
 		}
 	}
+	policy := d.Policy
+	policy.Owner = owner(policy, job)
 	for {
-		next, act, err := commands.Advance(*r.state, r.fact, d.Policy, d.Now())
+		next, act, err := commands.Advance(*r.state, r.fact, policy, d.Now())
 		if err != nil {
 			return r.outcome(act), r.failed(err)
 		}
@@ -188,6 +190,13 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 			return r.outcome(act), nil
 		}
 	}
+}
+
+// owner names who submits: this process, for this message. Two messages of one order, taken up by one process at the same
+// moment, would else write the same intent, and the one that was not written would be taken for the other.
+func owner(p commands.Policy, job *Job) string {
+	m := job.Message
+	return fmt.Sprintf("%s %s/%d/%d", p.Owner, m.Topic, m.Partition, m.Offset)
 }
 
 // owes reports whether a command message would end without an answer, because what was heard on the way was settled by

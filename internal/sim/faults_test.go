@@ -109,7 +109,7 @@ func (w *world) misfortune() bool {
 	}
 	victim := living[w.rng.IntN(len(living))]
 	happened := true
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(15) {
 	case 0, 1, 2:
 		w.kill(victim)
 	case 3:

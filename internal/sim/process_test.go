@@ -147,6 +147,9 @@ func (w *world) policy(spec commands.Spec, owner string) commands.Policy {
 	return p
 }
 
+// tolerance is how far a clock may be off without anyone noticing.
+func tolerance() time.Duration { return commands.Policy{Settle: settle}.Tolerance() }
+
 func deadlineOf(spec commands.Spec) time.Duration {
 	switch spec.Topic {
 	case cardTopic:
@@ -162,8 +165,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 	inc := newIncarnation(p)
 	ctx, cancel := context.WithCancel(context.Background())
 	inc.cancel = cancel
-	tolerance := w.policy(catalog.Withhold(), "").Tolerance()
-	inc.clock.little = spread(inc.name+" clock", -tolerance, tolerance)
+	inc.clock.little = spread(inc.name+" clock", -tolerance(), tolerance())
 	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})

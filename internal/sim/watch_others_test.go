@@ -198,7 +198,7 @@ func (w *watch) moved(key string, before, next commands.State) {
 	if next.Told == before.Told || next.Topic != pollTopic {
 		return
 	}
-	progress := progressOf(next.Topic, next.Seen)
+	progress := strings.TrimPrefix(next.Told, "pending|") // what is seen by now may be told next
 	w.moves[key] = append(w.moves[key], progress)
 	moves, events := 0, 0
 	for _, m := range w.moves[key] {

@@ -314,7 +314,7 @@ func (w *watch) unresolved(e event) {
 	if e.spec.Effect == commands.EffectOnce && w.wipes == 0 && w.sent[e.subject] > 0 {
 		w.broken("9: request %s was sent and is called unresolved", e.subject)
 	}
-	if e.at.Before(w.firstOf(e).Add(deadlineOf(e.spec))) {
+	if e.at.Before(w.firstOf(e).Add(deadlineOf(e.spec) - 2*tolerance())) { // by two clocks
 		w.broken("2: %s is called unresolved before its deadline", e.operation())
 	}
 	if since := w.decided(e); w.faultsEnd <= faultsEnd && since > 4*tiers()[len(tiers())-1] {

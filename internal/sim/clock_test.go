@@ -27,6 +27,20 @@ func (w *world) now(inc *incarnation) time.Time {
 	return now.Add(inc.clock.little)
 }
 
+// heldUntil is when a moment of the process' own clock comes: lanes wait by the bubble's.
+func (w *world) heldUntil(inc *incarnation, due time.Time) time.Time {
+	if due.IsZero() {
+		return due
+	}
+	return due.Add(-time.Until(w.now(inc)))
+}
+
+func (w *watch) noteClock() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clocksSet = true
+}
+
 func (c clock) off(now time.Time) bool { return !now.Before(c.from) && now.Before(c.to) }
 
 // fit is what the record store says of a process: its clock is far off, or its writes are not acknowledged.
@@ -51,6 +65,7 @@ func (w *world) setClock(p *process) bool {
 		far = -far
 	}
 	w.stats.events["clock set"]++
+	w.watch.noteClock()
 	w.say("The clock of %s is SET by %v", inc.name, far)
 	w.gate.mu.Lock()
 	defer w.gate.mu.Unlock()

@@ -187,6 +187,9 @@ func (w *world) wipe() {
 		w.records.Forget()
 	}
 	w.watch.wiped()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.snapshots = nil // with the epochs of that memory: who meets them sees a loss
 }
 
 // rebalance ends a living member's generation, and so everyone's.

@@ -374,10 +374,13 @@ func (w *world) lateCall(name string) *call {
 
 // stalledCall is a process that stands still (SIGSTOP, a long pause) between the effect and its hearing of it.
 func (w *world) stalledCall(owner *incarnation, name string) *call {
-	until := time.Now().Add(spread(name, 8*time.Second, time.Minute))
+	until := time.Now().Add(spread(name, 5*time.Second, longestStall))
 	w.gate.still(owner, until)
 	return &call{name: name + " stalled", owner: owner, ctx: context.Background(), deaf: true, held: true, until: until}
 }
+
+// longestStall exceeds lease and settle delay together.
+const longestStall = time.Minute
 
 // spread draws a duration from a name: twins have no access to the scheduler's source.
 func spread(name string, low, high time.Duration) time.Duration {

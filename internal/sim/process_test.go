@@ -28,11 +28,12 @@ import (
 	"paydispatch/internal/vendors/withhold"
 )
 
-// The times of a run. settle exceeds wireDelay and queryLag together, as the policy asks.
+// The times of a run. settle exceeds wireDelay and queryLag together, as the policy asks, and by little: a request that
+// leaves after its lease, or a settle delay that begins too early, is seen.
 const (
 	vendorTimeout = 6 * time.Second
 	lease         = 10 * time.Second
-	settle        = 20 * time.Second
+	settle        = 17 * time.Second
 	wireDelay     = 8 * time.Second // the longest a request is on its way once it was written
 	queryLag      = 8 * time.Second // the longest a charge is hidden from queries
 	deadline      = 4 * time.Minute
@@ -177,7 +178,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 	consumer := w.broker.Consumer(group, d.Topics(), memstream.ConsumerConfig{
 		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc), Witnesses: w.witnesses(),
 		Stream: stream.Config{
-			Due: d.Due, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
+			Due: func(m stream.Message) time.Time { return w.heldUntil(inc, d.Due(m)) }, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
 			RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second,
 			Jitter: func(name string, attempt int) float64 { return unit(fmt.Sprint(inc.name, name, attempt)) },
 		},

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -170,10 +169,10 @@ func (w *world) kill(p *process) {
 
 // silence expels a member that no longer sends heartbeats once its session expires.
 func (w *world) silence(inc *incarnation) {
-	if strings.HasPrefix(inc.name, w.callback.name) {
+	if inc.of == nil {
 		return
 	}
-	w.later(sessionExpiry, "the session of "+inc.name+" expires", func() { w.broker.Expel(group, inc.name) })
+	w.later(sessionExpiry, "the session of "+inc.name+" expires", func() { w.broker.Expel(inc.of.group, inc.name) })
 }
 
 // wipe loses everything: as FLUSHALL does, or because the server's clock jumps beyond the lifetime of all that it keeps.
@@ -194,7 +193,7 @@ func (w *world) wipe() {
 
 // rebalance ends a living member's generation, and so everyone's.
 func (w *world) rebalance(p *process) bool {
-	if p == w.callback || !w.broker.Expel(group, p.current().name) {
+	if p == w.callback || !w.broker.Expel(p.of.group, p.current().name) {
 		return false
 	}
 	w.stats.events["rebalance"]++

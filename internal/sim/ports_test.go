@@ -162,7 +162,7 @@ func (w *world) gates(owner *incarnation) memstream.Gates {
 		},
 		After: func(_ context.Context, op string) error {
 			if strings.HasPrefix(op, "commit") {
-				w.watch.committed(w.broker.Committed(group))
+				w.watch.committed(w.committed())
 			}
 			if lost {
 				lost = false

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,7 +51,6 @@ const (
 )
 
 const (
-	group        = "dispatcher"
 	ua           = "ua_sim"
 	aesKey       = "0123456789abcdef"
 	base         = "https://pay.example.com"
@@ -66,6 +66,8 @@ func tiers() []time.Duration {
 type process struct {
 	name  string
 	start func(*process) *incarnation
+	// of is its deployment; nil for callback-ingest.
+	of *deployment
 
 	mu    sync.Mutex
 	count int
@@ -95,6 +97,7 @@ func (p *process) run() {
 // incarnation is one life of a process, from its start to its end or its kill.
 type incarnation struct {
 	name string
+	of   *deployment // of its process
 	// dead is guarded by the gate's lock.
 	dead   bool
 	cancel context.CancelFunc
@@ -112,7 +115,7 @@ type incarnation struct {
 }
 
 func newIncarnation(p *process) *incarnation {
-	return &incarnation{name: fmt.Sprintf("%s.%d", p.name, p.count), done: make(chan struct{}), calls: map[string]int{}}
+	return &incarnation{name: fmt.Sprintf("%s.%d", p.name, p.count), of: p.of, done: make(chan struct{}), calls: map[string]int{}}
 }
 
 // numbered names a vendor call after its message and a count: a message may ask again while an earlier request of it
@@ -170,12 +173,12 @@ func (w *world) dispatcher(p *process) *incarnation {
 	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
-	routes, closes := w.routes(inc, store, publisher, gated.view.Fit)
+	routes, closes := w.routes(inc, p.of, store, publisher, gated.view.Fit)
 	d := dispatch.New(dispatch.Config{
 		Routes: routes, Store: store, Publisher: publisher,
 		Validator: compiled(), Fingerprints: w.fingerprints, MaxBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler),
 	})
-	consumer := w.broker.Consumer(group, d.Topics(), memstream.ConsumerConfig{
+	consumer := w.broker.Consumer(p.of.group, d.Topics(), memstream.ConsumerConfig{
 		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc), Witnesses: w.witnesses(),
 		Stream: stream.Config{
 			Due: func(m stream.Message) time.Time { return w.heldUntil(inc, d.Due(m)) }, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
@@ -198,11 +201,11 @@ func (w *world) dispatcher(p *process) *incarnation {
 
 // routes joins the topics of the scenario as cmd/dispatcher/app/vendors.go does.
 func (w *world) routes(
-	inc *incarnation, store idempotency.Store, publisher stream.Publisher, fit func() error,
+	inc *incarnation, of *deployment, store idempotency.Store, publisher stream.Publisher, fit func() error,
 ) ([]dispatch.Route, func()) {
 	client, err := withhold.New(withhold.Config{
 		URL:      "http://" + gatewayHost + "/gateway",
-		Accounts: map[string]withhold.Account{"main": {UA: ua, Key: aesKey}}, DefaultAccount: "main",
+		Accounts: accounts(), DefaultAccount: home,
 		MissingWords: []string{"订单不存在"}, MaxAmount: "50000.00",
 		NotifyURL: func(order string) string { return callback.URL(base, "withhold", w.tokens, order) },
 		HTTP:      wire.Config{Timeout: vendorTimeout, DialContext: w.dial(inc)},
@@ -210,7 +213,9 @@ func (w *world) routes(
 	must(err)
 	flows := w.esign(inc, w.shareFor)
 	var routes []dispatch.Route
-	route := func(spec commands.Spec, v vendors.Vendor, check func(commands.Command) error) *operation.Driver {
+	route := func(
+		spec commands.Spec, v vendors.Vendor, check func(commands.Command) error, account func(string) string,
+	) *operation.Driver {
 		v = w.mutated.vendor(spec.Topic, v)
 		c := operation.Config{
 			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Timeout: vendorTimeout, Logger: slog.New(slog.DiscardHandler),
@@ -225,22 +230,24 @@ func (w *world) routes(
 		driver, err := operation.New(c)
 		must(err)
 		w.mutated.policy(&driver.Policy)
-		routes = append(routes, dispatch.Route{Driver: driver, Check: check})
+		routes = append(routes, dispatch.Route{Driver: driver, Check: check, Account: account})
 		return driver
 	}
-	orders := route(catalog.Withhold(), caller{Sender: client, Asker: client, owner: inc, world: w}, client.Check)
+	orders := route(catalog.Withhold(), caller{Sender: client, Asker: client, owner: inc, world: w}, client.Check, client.Account)
 	for _, spec := range w.scenario.specs[1:] {
 		switch spec.Topic {
 		case queryTopic:
 			query := client.Query()
 			asks := w.mutated.vendor(queryTopic+" asker", caller{Asker: query, owner: inc, world: w})
-			route(spec, both{Asker: operation.Relay{Asker: asks, Orders: orders, OrderField: "biz_order_no"}}, query.Check)
+			relay := operation.Relay{Asker: asks, Orders: orders, OrderField: "biz_order_no", Account: client.Account}
+			route(spec, both{Asker: relay}, query.Check, client.Account)
 		case cardTopic:
-			route(spec, caller{Sender: client.Prebind(), owner: inc, world: w}, client.Prebind().Check)
+			route(spec, caller{Sender: client.Prebind(), owner: inc, world: w}, client.Prebind().Check, client.Account)
 		case pollTopic:
-			route(spec, caller{Asker: &crowd{Asker: flows, asking: map[commands.OperationKey]int{}}, owner: inc, world: w}, flows.Check)
+			route(spec, caller{Asker: &crowd{Asker: flows, asking: map[commands.OperationKey]int{}}, owner: inc, world: w}, flows.Check, flows.Account)
 		}
 	}
+	routes = slices.DeleteFunc(routes, func(r dispatch.Route) bool { return !of.serves(r.Driver.Policy.Spec.Topic) })
 	return routes, func() { client.Close(); flows.Close() }
 }
 

@@ -153,6 +153,9 @@ func (w *watch) answer(e event) {
 	if e.kind != commands.KindAnswered || !slices.Contains(w.words[e.subject], state) {
 		w.broken("11: question %s is %s with %q, which the vendor did not say", e.subject, e.kind, state)
 	}
+	if uaOf(e.data["account"]) != w.scenario.ours(e.data["biz_order_no"]) {
+		return // of another account's order
+	}
 	record, known := w.records[operation.Key(catalog.Withhold(), commands.OperationKey(e.data["biz_order_no"]))]
 	if state != "succeeded" && state != "failed" || !known || w.wipes > 0 {
 		return

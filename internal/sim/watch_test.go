@@ -162,9 +162,14 @@ func (w *watch) failed() string {
 func (w *watch) charged() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	count := map[string]int{}
+	count := map[[2]string]int{}
 	for _, e := range w.gateway.Ledger() {
-		if count[e.Order]++; count[e.Order] > 1 {
+		account := [2]string{e.UA, e.Order}
+		if count[account]++; e.UA != w.scenario.ours(e.Order) {
+			w.foreigners(e, count[account])
+			continue
+		}
+		if count[account] > 1 {
 			w.broken("1: the vendor accepted two submissions of order %s", e.Order)
 		}
 		if !slices.ContainsFunc(w.messages, func(m message) bool { return m.valid && m.topic == commandTopic && m.order == e.Order }) {
@@ -342,7 +347,7 @@ func (w *watch) decided(e event) time.Duration {
 		return time.Since(w.firstOf(e).Add(f.begins + last.After))
 	}
 	for _, l := range w.gateway.Ledger() {
-		if e.spec.Topic == commandTopic && l.Order == e.subject && l.Status != "pending" {
+		if e.spec.Topic == commandTopic && l.Order == e.subject && l.UA == w.scenario.ours(l.Order) && l.Status != "pending" {
 			return time.Since(l.At) - slowestDecision
 		}
 	}
@@ -391,7 +396,7 @@ func (w *watch) twoVerdicts(e, other event) bool {
 
 // money checks promise 3.
 func (w *watch) money(e event) {
-	ledger := w.gateway.Order(e.subject)
+	ledger := w.ledger(e.subject)
 	if e.kind == commands.KindSucceeded && ledger.Moved == 0 {
 		w.broken("3: order %s is called succeeded and no money moved", e.subject)
 	}
@@ -591,7 +596,7 @@ func (w *watch) end() {
 
 // concluded checks the end of one order against the ledger.
 func (w *watch) concluded(orderNo string) {
-	ledger := w.gateway.Order(orderNo)
+	ledger := w.ledger(orderNo)
 	ended, moved, failed := false, false, false
 	for _, e := range w.results {
 		if e.spec.Topic == commandTopic && e.subject == orderNo {

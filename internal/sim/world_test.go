@@ -71,6 +71,7 @@ type world struct {
 	// patience is how long a message may wait in its lane for the lease of another sender, 0 for the whole lease.
 	patience time.Duration
 
+	deployments []*deployment
 	dispatchers []*process
 	callback    *process
 	incs        []*incarnation
@@ -150,13 +151,14 @@ func newWorld(seed uint64, m mutation) *world {
 	w.patience = []time.Duration{0, 0, 3 * time.Second}[rng.IntN(3)]
 	w.topics()
 	w.vendor()
-	for i := range 2 + rng.IntN(2) {
-		w.dispatchers = append(w.dispatchers, &process{name: fmt.Sprintf("d%d", i+1), start: w.dispatcher})
-	}
+	w.deploy()
 	w.callback = &process{name: "c1", start: w.callbackIngest}
-	for i, p := range append(slices.Clone(w.dispatchers), w.callback) {
+	processes := append(slices.Clone(w.dispatchers), w.callback)
+	rng.Shuffle(len(processes), func(i, j int) { processes[i], processes[j] = processes[j], processes[i] })
+	for i, p := range processes {
 		w.later(time.Duration(i*rng.IntN(3))*time.Second, "start "+p.name, func() { w.start(p) })
 	}
+	w.abroad()
 	w.watch.messages = w.scenario.messages
 	for i, m := range w.scenario.messages {
 		w.later(m.at, fmt.Sprintf("write #%d %s for %s", i+1, m.request, m.order), func() { w.write(m) })
@@ -206,7 +208,7 @@ func (w *world) topics() {
 
 func (w *world) vendor() {
 	w.gateway = double.New(double.Config{
-		Accounts: map[string]string{ua: aesKey}, Script: w.scenario.script,
+		Accounts: map[string]string{ua: aesKey, accounts()[west].UA: string(accounts()[west].Key)}, Script: w.scenario.script,
 		CardScript: w.scenario.cardScript,
 		Callbacks:  &http.Client{Transport: w},
 		Gate: func(ctx context.Context, op string) double.Verdict {

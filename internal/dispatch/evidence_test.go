@@ -46,6 +46,28 @@ func TestNoSuchOrderCountsFromWhenItWasAsked(t *testing.T) {
 	}
 }
 
+// A copy is older news than a loss of the store, also where this process remembers that another message of the order was
+// not sent.
+func TestACopyBesideAMemoryIsAskedAboutAfterALoss(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.log.fail = func(stream.Message) error { return errors.New("kafka is away") }
+		h.vendor.sends = []answer{fails(commands.ClassRetryable)}
+		require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		h.log.fail = nil
+		twin := order("R1", "B1", "1.00")
+		twin.Offset++
+		h.vendor.sends = []answer{fails(commands.ClassRetryable)}
+		h.handle(twin)
+		sent := h.vendor.sent
+		h.server.Forget()
+		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		h.handle(h.due())
+		require.Equal(t, sent, h.vendor.sent)
+		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+	})
+}
+
 // Two clocks may each be off by the tolerance, one ahead and one behind: the settle delay is as long as it says even then.
 func TestTheSettleDelayAllowsForTwoClocks(t *testing.T) {
 	t.Parallel()

@@ -68,6 +68,37 @@ func TestACopyBesideAMemoryIsAskedAboutAfterALoss(t *testing.T) {
 	})
 }
 
+// Two messages of an order that one process takes up at one moment write two intents: that the one was not written does
+// not prove that the other was not sent.
+func TestTwoIntentsOfOneMomentAreTwo(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		key, twin := operation.Key(spec, "B1"), order("R1", "B1", "1.00")
+		twin.Offset++
+		away := true
+		h.store.swap = func(name string, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+			if name == key && away {
+				return idempotency.Record{}, idempotency.ErrUnavailable
+			}
+			return do()
+		}
+		require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		away = false
+		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
+		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		h.vendor.beforeAnswer = func() { // at the same moment, while the twin's submission is under way
+			h.vendor.beforeAnswer = nil
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			require.Error(t, h.Handle(ctx, order("R1", "B1", "1.00")), "it waits for the twin's lease")
+			require.Equal(t, 1, h.vendor.sent)
+		}
+		h.handle(twin)
+		require.Equal(t, 1, h.vendor.sent)
+		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+	})
+}
+
 // Two clocks may each be off by the tolerance, one ahead and one behind: the settle delay is as long as it says even then.
 func TestTheSettleDelayAllowsForTwoClocks(t *testing.T) {
 	t.Parallel()

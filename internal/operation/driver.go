@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"paydispatch/internal/commands"
@@ -87,6 +89,7 @@ type Driver struct {
 	Config
 	holds map[string]time.Duration
 	began time.Time
+	tries atomic.Uint64
 }
 
 // New checks the policy and returns a driver.
@@ -175,7 +178,7 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 		}
 	}
 	policy := d.Policy
-	policy.Owner = owner(policy, job)
+	policy.Owner = d.owner()
 	for {
 		next, act, err := commands.Advance(*r.state, r.fact, policy, d.Now())
 		if err != nil {
@@ -192,12 +195,9 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 	}
 }
 
-// owner names who submits: this process, for this message. Two messages of one order, taken up by one process at the same
-// moment, would else write the same intent, and the one that was not written would be taken for the other.
-func owner(p commands.Policy, job *Job) string {
-	m := job.Message
-	return fmt.Sprintf("%s %s/%d/%d", p.Owner, m.Topic, m.Partition, m.Offset)
-}
+// owner names who submits: this process, at this try of a message. Two tries of one order at one moment would else write
+// the same intent, and what is known of the one that was not written would be taken for the other.
+func (d *Driver) owner() string { return d.Policy.Owner + "/" + strconv.FormatUint(d.tries.Add(1), 10) }
 
 // owes reports whether a command message would end without an answer, because what was heard on the way was settled by
 // another writer in the meantime. It is then weighed again as it came.

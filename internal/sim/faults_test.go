@@ -30,6 +30,10 @@ func newFaults(rng *rand.Rand, late bool) faults {
 		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
 	case 1:
 		f.only, f.often = []kind{kindLoad, kindSwap, kindPublish}, 5+rng.IntN(30)
+	case 2:
+		if rng.IntN(2) == 0 { // what only befalls a group at rest
+			f.only, f.often, f.rarely = []kind{kindLoad, kindSwap, kindDial, kindReply}, 10+rng.IntN(40), rng.IntN(3)
+		}
 	}
 	return f
 }
@@ -40,7 +44,7 @@ func odds(k kind) []fault {
 	case kindLoad:
 		return []fault{unavailable, slow}
 	case kindSwap:
-		return []fault{unavailable, lostReply, lostReply, late, slow, stalled}
+		return []fault{unavailable, lostReply, lostReply, late, slow, stalled, wentBack}
 	case kindPublish:
 		return []fault{unavailable, lostReply, lostReply, late, slow}
 	case kindFetch, kindJoin:
@@ -99,7 +103,7 @@ func (w *world) misfortune() bool {
 		f.left = 0
 	}
 	f.early = time.Since(w.watch.started) < f.from
-	if f.early || f.left == 0 || w.rng.IntN(1000) >= f.rarely {
+	if w.calmed() || f.early || f.left == 0 || w.rng.IntN(1000) >= f.rarely {
 		return false
 	}
 	living := w.living()
@@ -163,6 +167,7 @@ func (w *world) kill(p *process) {
 	w.gate.kill(inc)
 	inc.cancel()
 	inc.cut()
+	w.upsets()
 	w.silence(inc)
 	w.later(time.Duration(w.rng.IntN(20_000))*time.Millisecond, fmt.Sprintf("start %s again", p.name), func() { w.start(p) })
 }
@@ -172,7 +177,10 @@ func (w *world) silence(inc *incarnation) {
 	if inc.of == nil {
 		return
 	}
-	w.later(sessionExpiry, "the session of "+inc.name+" expires", func() { w.broker.Expel(inc.of.group, inc.name) })
+	w.later(sessionExpiry, "the session of "+inc.name+" expires", func() {
+		w.upsets()
+		w.broker.Expel(inc.of.group, inc.name)
+	})
 }
 
 // wipe loses everything: as FLUSHALL does, or because the server's clock jumps beyond the lifetime of all that it keeps.
@@ -197,6 +205,7 @@ func (w *world) rebalance(p *process) bool {
 		return false
 	}
 	w.stats.events["rebalance"]++
+	w.upsets()
 	w.say("EXPEL %s", p.current().name)
 	return true
 }
@@ -210,6 +219,7 @@ func (w *world) restart(p *process) bool {
 	w.stats.events["restart"]++
 	w.say("STOP %s", inc.name)
 	p.stopping = true
+	w.upsets()
 	inc.cancel()
 	w.later(30*time.Second, fmt.Sprintf("start %s again", p.name), func() {
 		// A pod's grace is over: what still runs is killed.

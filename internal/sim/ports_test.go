@@ -70,6 +70,8 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 	switch f {
 	case none:
 		return s.land(ctx, was, value)
+	case wentBack:
+		s.w.rewindOne(was.Key)
 	case lostReply:
 		_, _ = s.land(ctx, was, value)
 	case late:
@@ -99,6 +101,7 @@ func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []b
 	if landed {
 		s.w.watch.stored(nameOf(ctx), was.Key, value)
 		s.w.snapshot()
+		s.w.known(was.Key, value)
 	}
 	return rec, err
 }
@@ -152,6 +155,9 @@ func (w *world) gates(owner *incarnation) memstream.Gates {
 			word, _, _ := strings.Cut(op, " ")
 			switch f := w.gate.enter(ctx, owner, kinds[word], owner.name+" "+op); f {
 			case none:
+				if word == "join" {
+					w.upsets()
+				}
 				return ctx.Err() // else the broker's select would toss a coin
 			case lostReply:
 				lost = true
@@ -336,19 +342,19 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	switch f := w.gate.enter(r.Context(), nil, kindCallback, name); f {
 	case none:
-		res, err := w.ingest(r, name)
+		res, err := w.ingest(r, order, name)
 		if err == nil && forged && res.StatusCode == http.StatusOK {
 			w.watch.fail("a forged callback was accepted: %s", name)
 		}
 		return res, err
 	case lostReply:
-		_, _ = w.ingest(r, name)
+		_, _ = w.ingest(r, order, name)
 	}
 	return nil, errFault
 }
 
 // ingest has the living incarnation of callback-ingest handle a request.
-func (w *world) ingest(r *http.Request, name string) (*http.Response, error) {
+func (w *world) ingest(r *http.Request, order, name string) (*http.Response, error) {
 	inc := w.callback.current()
 	if inc == nil || w.gate.isDead(inc) {
 		return nil, errFault
@@ -358,6 +364,7 @@ func (w *world) ingest(r *http.Request, name string) (*http.Response, error) {
 	in := httptest.NewRequestWithContext(ctx, r.Method, r.URL.RequestURI(), r.Body)
 	in.Header = r.Header
 	rec := httptest.NewRecorder()
+	defer w.busyWith(order)()
 	inc.handler.ServeHTTP(rec, in)
 	if w.gate.isDead(inc) {
 		return nil, errFault

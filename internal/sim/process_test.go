@@ -179,7 +179,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 		Validator: compiled(), Fingerprints: w.fingerprints, MaxBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler),
 	})
 	consumer := w.broker.Consumer(p.of.group, d.Topics(), memstream.ConsumerConfig{
-		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc), Witnesses: w.witnesses(),
+		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc), Witnesses: w.witnesses(p.of),
 		Stream: stream.Config{
 			Due: func(m stream.Message) time.Time { return w.heldUntil(inc, d.Due(m)) }, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
 			RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second,
@@ -190,6 +190,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 	go func() {
 		defer close(inc.done)
 		_ = consumer.Run(ctx, stream.HandlerFunc(func(ctx context.Context, m stream.Message) error {
+			defer w.take(m)()
 			ctx, done := w.notice(named(ctx, fmt.Sprintf("%s %s/%d@%d", inc.name, m.Topic, m.Partition, m.Offset)), inc)
 			defer done()
 			return handler.Handle(ctx, m)
@@ -251,12 +252,17 @@ func (w *world) routes(
 	return routes, func() { client.Close(); flows.Close() }
 }
 
-// witnesses are the topics in which whoever executed something with an effect left something.
-func (w *world) witnesses() []string {
+// witnesses are the topics in which whoever executed something with an effect left something, and the command topics
+// that only others serve: who died over the first command of all left nothing else.
+func (w *world) witnesses(of *deployment) []string {
 	var names []string
 	for _, s := range w.scenario.specs {
-		if s.Effect != commands.EffectRead {
-			names = append(append(names, s.ResultTopic, s.DeadLetterTopic()), operation.DelayTopics(s.Topic, tiers())...)
+		if s.Effect == commands.EffectRead {
+			continue
+		}
+		names = append(append(names, s.ResultTopic, s.DeadLetterTopic()), operation.DelayTopics(s.Topic, tiers())...)
+		if !of.serves(s.Topic) {
+			names = append(names, s.Topic)
 		}
 	}
 	return names

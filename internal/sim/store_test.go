@@ -37,7 +37,7 @@ func (w *world) rewind() bool {
 	w.mu.Unlock()
 	var keys []string
 	for _, no := range w.orderNos() {
-		if key := "o:withhold:" + no; w.watch.outweighed(key, no) {
+		if key := recordOf(no); w.alone(no, 1) && w.watch.outweighed(key, no) {
 			keys = append(keys, key)
 		}
 	}
@@ -50,6 +50,12 @@ func (w *world) rewind() bool {
 	to := all[w.rng.IntN(len(all))]
 	w.stats.events["rewind"]++
 	w.say("The store goes BACK in time: %s", strings.Join(keys, ", "))
+	w.back(to, keys)
+	return true
+}
+
+// back takes records back to a snapshot.
+func (w *world) back(to memstore.Snapshot, keys []string) {
 	w.records.Rewind(to, func(key string, _ int) bool { return slices.Contains(keys, key) })
 	held := memstore.New(w.records, memstore.Config{})
 	for _, key := range keys {
@@ -57,7 +63,6 @@ func (w *world) rewind() bool {
 		must(err)
 		w.watch.rewound(key, record.Value)
 	}
-	return true
 }
 
 // outweighed reports whether a copy that waits knows all that the record of an order says of submissions.

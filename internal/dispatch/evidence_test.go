@@ -88,8 +88,8 @@ func TestTwoIntentsOfOneMomentAreTwo(t *testing.T) {
 		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
 		h.vendor.beforeAnswer = func() { // at the same moment, while the twin's submission is under way
 			h.vendor.beforeAnswer = nil
-			ctx, cancel := context.WithCancel(context.Background())
-			cancel()
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
 			require.Error(t, h.Handle(ctx, order("R1", "B1", "1.00")), "it waits for the twin's lease")
 			require.Equal(t, 1, h.vendor.sent)
 		}

@@ -38,15 +38,6 @@ func (w *world) calmed() bool {
 	return w.calm != nil
 }
 
-// allowed reports whether a fault may strike a call: what an order's only witness does is not stopped.
-func (w *world) allowed(f fault, c *call) bool {
-	switch f {
-	case stalled, wentBack:
-		return !w.calmed() && (f == stalled || w.mayGoBack(c))
-	}
-	return true
-}
-
 // take notes that a message is being handled; the function that it returns, that it is not any more.
 func (w *world) take(m stream.Message) func() { return w.busyWith(w.watch.orderOf(m)) }
 
@@ -74,7 +65,7 @@ func (w *watch) orderOf(m stream.Message) string {
 // for is the last one of its order, which nobody else speaks of.
 func (w *world) mayGoBack(c *call) bool {
 	_, order, ok := strings.Cut(c.name, " swap o:withhold:")
-	if !ok || c.owner == nil || c.owner.of == nil || !w.atRest(c.owner.of) || !w.alone(order, 1) {
+	if !ok || w.calmed() || c.owner == nil || c.owner.of == nil || !w.atRest(c.owner.of) || !w.alone(order, 1) {
 		return false
 	}
 	return w.watch.only(strings.Fields(c.name)[1], order)

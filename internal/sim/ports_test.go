@@ -71,7 +71,9 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 	case none:
 		return s.land(ctx, was, value)
 	case wentBack:
-		s.w.rewindOne(was.Key)
+		if stands, err := s.view.Load(context.WithoutCancel(ctx), was.Key); err == nil && stands.Version == was.Version {
+			s.w.rewindOne(was.Key) // what the store forgets, this process has in hand
+		}
 	case lostReply:
 		_, _ = s.land(ctx, was, value)
 	case late:

@@ -153,6 +153,11 @@ func newWorld(seed uint64, m mutation) *world {
 	w.scenario = newScenario(rng, w.tokens)
 	w.faults = newFaults(rng, w.scenario.late)
 	w.watch.scenario, w.watch.faultsEnd = w.scenario, w.faults.until
+	if w.faults.back > 0 { // once the group is at rest
+		for i := range w.scenario.messages {
+			w.scenario.messages[i].at += restAfter + 4*time.Second
+		}
+	}
 	w.shareFor = []time.Duration{0, 0, time.Second}[rng.IntN(3)]
 	w.patience = []time.Duration{0, 0, 3 * time.Second}[rng.IntN(3)]
 	w.topics()
@@ -320,8 +325,11 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 		w.watch.fail("5: %s", c.name)
 	}
 	f := w.faults.strike(w.rng, c)
-	if f != none && !w.allowed(f, c) {
+	switch {
+	case f == stalled && w.calmed():
 		f = none
+	case f == none && w.goesBack(c):
+		f = wentBack
 	}
 	if f != none {
 		w.stats.struck[f]++

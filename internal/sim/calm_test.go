@@ -27,6 +27,9 @@ func (w *world) upsets() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.upset = time.Now()
+	if time.Since(w.watch.started) > restAfter { // before that the processes only come together
+		w.watch.upset()
+	}
 }
 
 func (w *world) calmed() bool {
@@ -133,14 +136,14 @@ func (w *watch) only(at, order string) bool {
 	}
 	for topic, all := range w.commands {
 		for _, m := range all {
-			if topic == commandTopic && w.meant(m.Value).order == order && w.open(m) && place(m) != at {
+			if topic == commandTopic && w.meant(m.Value).order == order && w.open(m) && !w.strange[place(m)] && place(m) != at {
 				return false
 			}
 		}
 	}
 	for _, all := range w.parked {
 		for _, m := range all {
-			if what := w.meant(m.Value); what.topic == commandTopic && what.order == order && w.open(m) && place(m) != at {
+			if what := w.meant(m.Value); what.topic == commandTopic && what.order == order && w.open(m) && !w.strange[place(m)] && place(m) != at {
 				return false
 			}
 		}

@@ -201,7 +201,7 @@ func (w *world) wipe() {
 	w.stats.events["wipe"]++
 	if w.rng.IntN(3) == 0 {
 		w.say("The store's clock JUMPS beyond every lifetime")
-		w.records.Jump(lifetime)
+		w.records.Jump(longLived)
 	} else {
 		w.say("WIPE the store")
 		w.records.Forget()
@@ -230,6 +230,7 @@ func (w *world) restart(p *process) bool {
 	}
 	inc := p.current()
 	w.stats.events["restart"]++
+	w.watch.upset()
 	w.say("STOP %s", inc.name)
 	p.stopping = true
 	w.upsets()

@@ -96,6 +96,9 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	rec, err := s.view.Swap(context.WithoutCancel(ctx), was, value)
 	landed := err == nil
+	if landed {
+		s.w.watch.leased(s.owner.name, was.Key, value)
+	}
 	if errors.Is(err, idempotency.ErrUnavailable) { // without its replicas the server writes all the same
 		stands, _ := s.view.Load(context.WithoutCancel(ctx), was.Key)
 		landed = stands.Version == was.Version+1 && bytes.Equal(stands.Value, value)
@@ -190,14 +193,16 @@ type caller struct {
 }
 
 func (c caller) Send(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
-	c.world.watch.sends(cmd)
+	c.world.watch.sends(cmd, c.owner.name, c.world.now(c.owner))
 	ctx = c.owner.numbered(ctx, "send")
 	reply, err := c.Sender.Send(ctx, cmd)
+	c.world.watch.reaches(cmd, err)
 	c.inHand(ctx)
 	return reply, err
 }
 
 func (c caller) Ask(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
+	c.world.watch.asks(cmd)
 	ctx = c.owner.numbered(ctx, "ask")
 	reply, err := c.Asker.Ask(ctx, cmd)
 	c.inHand(ctx)

@@ -146,6 +146,7 @@ func (i *incarnation) cut() {
 func (w *world) policy(spec commands.Spec, owner string) commands.Policy {
 	p := commands.Policy{
 		Spec: spec, Owner: owner, Lease: lease, Settle: settle, MaxSends: maxSends, Tiers: tiers(),
+		Lifetime: w.scenario.lifetime, Margin: margin,
 	}
 	p.Deadline, p.Patience = deadlineOf(spec), w.patience
 	return p
@@ -170,7 +171,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 	ctx, cancel := context.WithCancel(context.Background())
 	inc.cancel = cancel
 	inc.clock.little = spread(inc.name+" clock", -tolerance(), tolerance())
-	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: lifetime})}
+	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: w.scenario.lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
 	routes, closes := w.routes(inc, p.of, store, publisher, gated.view.Fit)
@@ -193,7 +194,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 			defer w.take(m)()
 			ctx, done := w.notice(named(ctx, fmt.Sprintf("%s %s/%d@%d", inc.name, m.Topic, m.Partition, m.Offset)), inc)
 			defer done()
-			return handler.Handle(ctx, m)
+			return handler.Handle(ctx, w.stamped(m))
 		}))
 		closes()
 	}()
@@ -303,7 +304,7 @@ func (w *world) callbackIngest(p *process) *incarnation {
 	inc := newIncarnation(p)
 	inc.cancel = func() {}
 	close(inc.done)
-	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: lifetime})}
+	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: w.scenario.lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
 	mux := http.NewServeMux()

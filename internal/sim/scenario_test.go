@@ -45,6 +45,9 @@ type message struct {
 	topic string
 	key   string // "" for none
 	value []byte
+	// skew is what its producer's clock adds to the time at which it is written; replayed says that it was written before.
+	skew     time.Duration
+	replayed bool
 	// valid messages pass the schema; the rest must be rejected.
 	valid bool
 	// order is the operation's key; detail is what else two commands of one operation must share: the amount, the
@@ -72,6 +75,8 @@ type scenario struct {
 	// accounts: orders and questions name accounts, and another account has orders of the same numbers.
 	accounts bool
 	foreign  []foreignOrder
+	lifetime time.Duration // of a record
+	strange  []strange
 }
 
 func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
@@ -92,12 +97,15 @@ func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
 	}
 	if len(others) == 0 {
 		s.debits(rng, 2+rng.IntN(3), 2+rng.IntN(5))
-		return s
+	} else {
+		s.debits(rng, 1+rng.IntN(3), rng.IntN(4))
 	}
-	s.debits(rng, 1+rng.IntN(3), rng.IntN(4))
 	for _, add := range others {
 		add(rng)
 	}
+	s.clocks(rng)
+	s.strangers(rng)
+	s.replays(rng)
 	return s
 }
 

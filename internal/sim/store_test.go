@@ -12,9 +12,6 @@ import (
 
 // What befalls the record store beside being wiped: it goes back in time, and its replicas are away.
 
-// lifetime is that of a record; no run is longer.
-const lifetime = 24 * time.Hour
-
 // maxSnapshots bounds how far back the store may go.
 const maxSnapshots = 32
 
@@ -108,6 +105,7 @@ func (w *watch) handled(m message) bool {
 func (w *watch) rewound(key string, value []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.rewinds[key] = true
 	if value == nil {
 		delete(w.records, key)
 		return

@@ -84,7 +84,8 @@ type world struct {
 	snapshots []memstore.Snapshot
 	counts    map[string]int
 	heard     []heard
-	busy      map[string]int // handlers at work, by order
+	busy      map[string]int       // handlers at work, by order
+	stamps    map[string]time.Time // the producers' times, by place
 
 	// calm: nothing befalls the one process that knows of an order what the store forgot. It and upset, when a group last
 	// changed, are guarded by mu.
@@ -131,6 +132,9 @@ func run(t *testing.T, seed uint64, m mutation) outcome {
 		for _, e := range w.watch.results {
 			w.stats.results[e.spec.Type+"."+e.kind]++
 		}
+		w.stats.events["record expired"] += len(w.watch.expired)
+		w.stats.events["stranger's message"] += len(w.watch.strange)
+		w.stats.events["another account's order"] += len(w.scenario.foreign)
 		out.violation, out.trace, out.stats = w.watch.failed(), w.trace.String(), w.stats
 		w.shutdown()
 	})
@@ -143,7 +147,7 @@ func newWorld(seed uint64, m mutation) *world {
 		rng: rng, gate: newGate(), watch: newWatch(), mutated: m.complete(),
 		records: memstore.NewServer(4), broker: memstream.NewBroker(),
 		listener: &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})},
-		counts:   map[string]int{}, busy: map[string]int{}, stats: stats{struck: map[fault]int{}, events: map[string]int{}, results: map[string]int{}},
+		counts:   map[string]int{}, busy: map[string]int{}, stamps: map[string]time.Time{}, stats: stats{struck: map[fault]int{}, events: map[string]int{}, results: map[string]int{}},
 	}
 	var err error
 	w.fingerprints, err = commands.NewKeyring([]byte("fingerprints of sim"))
@@ -170,6 +174,7 @@ func newWorld(seed uint64, m mutation) *world {
 		w.later(time.Duration(i*rng.IntN(3))*time.Second, "start "+p.name, func() { w.start(p) })
 	}
 	w.abroad()
+	w.intrude()
 	w.watch.messages = w.scenario.messages
 	for i, m := range w.scenario.messages {
 		w.later(m.at, fmt.Sprintf("write #%d %s for %s", i+1, m.request, m.order), func() { w.write(m) })
@@ -342,6 +347,7 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 		return
 	}
 	if f == stalled && c.owner != nil {
+		w.watch.upset()
 		w.silence(c.owner)
 	}
 	w.gate.release(c, f)
@@ -393,7 +399,13 @@ func (w *world) write(m message) {
 	if m.key != "" {
 		out.Key = []byte(m.key)
 	}
+	ends := []int64{w.broker.End(m.topic, 0), w.broker.End(m.topic, 1)}
 	must(w.broker.Publisher(memstream.Gates{}).Publish(context.Background(), out))
+	for partition, end := range ends {
+		if w.broker.End(m.topic, partition) > end {
+			w.stamp(m, partition, end)
+		}
+	}
 	all := w.broker.Messages(m.topic)
 	w.watch.mu.Lock()
 	defer w.watch.mu.Unlock()

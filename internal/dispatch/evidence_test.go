@@ -185,6 +185,30 @@ func TestAMessageOlderThanARecordIsAskedAbout(t *testing.T) {
 	})
 }
 
+// A message that was answered from a record is renewed with it: played again, it does not outlive the record.
+func TestARecordOutlivesEveryMessageThatItAnswered(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.policy.Lifetime = 24 * time.Hour
+		h.server = memstore.NewServer(4)
+		store := memstore.New(h.server, memstore.Config{Lifetime: h.policy.Lifetime})
+		require.NoError(t, store.Prepare(context.Background(), false))
+		h.store = &faulty{Store: store}
+		h.Dispatcher = h.restart()
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		time.Sleep(20 * time.Hour)
+		second, other := order("R2", "B1", "1.00"), order("R3", "B1", "2.00")
+		second.Time, other.Time = time.Now(), time.Now()
+		h.handle(second)
+		time.Sleep(20 * time.Hour)
+		h.handle(second)
+		h.handle(other)
+		require.Equal(t, 1, h.vendor.sent)
+		require.Equal(t, []string{"succeeded", "duplicate", "duplicate", "rejected"}, h.log.kinds())
+	})
+}
+
 // What this process did to an order it remembers through every retry of the message, whatever the store says then.
 func TestWhatWasDoneIsRememberedThroughRetries(t *testing.T) {
 	t.Parallel()

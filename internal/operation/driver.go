@@ -278,6 +278,13 @@ func (r *run) perform(ctx context.Context, next *commands.State, act commands.Ac
 		}
 		return false, r.publish(ctx, act.Result, commands.Published{})
 	case commands.DoAnswer:
+		// A record must outlive every message that it answered by its lifetime, or that message, played again, is taken
+		// for a new one. An operation that goes on is written again anyway.
+		if _, arrived := r.fact.(commands.Arrived); arrived && r.Policy.Lifetime > 0 && next.Phase >= commands.Unresolved {
+			if ok, err := r.store(ctx, next); err != nil || !ok {
+				return false, err
+			}
+		}
 		return true, r.publish(ctx, act.Result, nil)
 	case commands.DoFinish:
 		if next.Phase == r.state.Phase {

@@ -46,6 +46,59 @@ func TestNoSuchOrderCountsFromWhenItWasAsked(t *testing.T) {
 	}
 }
 
+// A copy is older news than a loss of the store, also where this process remembers that another message of the order was
+// not sent.
+func TestACopyBesideAMemoryIsAskedAboutAfterALoss(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.log.fail = func(stream.Message) error { return errors.New("kafka is away") }
+		h.vendor.sends = []answer{fails(commands.ClassRetryable)}
+		require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		h.log.fail = nil
+		twin := order("R1", "B1", "1.00")
+		twin.Offset++
+		h.vendor.sends = []answer{fails(commands.ClassRetryable)}
+		h.handle(twin)
+		sent := h.vendor.sent
+		h.server.Forget()
+		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		h.handle(h.due())
+		require.Equal(t, sent, h.vendor.sent)
+		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+	})
+}
+
+// Two messages of an order that one process takes up at one moment write two intents: that the one was not written does
+// not prove that the other was not sent.
+func TestTwoIntentsOfOneMomentAreTwo(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		key, twin := operation.Key(spec, "B1"), order("R1", "B1", "1.00")
+		twin.Offset++
+		away := true
+		h.store.swap = func(name string, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+			if name == key && away {
+				return idempotency.Record{}, idempotency.ErrUnavailable
+			}
+			return do()
+		}
+		require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		away = false
+		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
+		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		h.vendor.beforeAnswer = func() { // at the same moment, while the twin's submission is under way
+			h.vendor.beforeAnswer = nil
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			require.Error(t, h.Handle(ctx, order("R1", "B1", "1.00")), "it waits for the twin's lease")
+			require.Equal(t, 1, h.vendor.sent)
+		}
+		h.handle(twin)
+		require.Equal(t, 1, h.vendor.sent)
+		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+	})
+}
+
 // Two clocks may each be off by the tolerance, one ahead and one behind: the settle delay is as long as it says even then.
 func TestTheSettleDelayAllowsForTwoClocks(t *testing.T) {
 	t.Parallel()
@@ -129,6 +182,30 @@ func TestAMessageOlderThanARecordIsAskedAbout(t *testing.T) {
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(m)
 		require.Equal(t, 1, h.vendor.sent, "a younger one is new")
+	})
+}
+
+// A message that was answered from a record is renewed with it: played again, it does not outlive the record.
+func TestARecordOutlivesEveryMessageThatItAnswered(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.policy.Lifetime = 24 * time.Hour
+		h.server = memstore.NewServer(4)
+		store := memstore.New(h.server, memstore.Config{Lifetime: h.policy.Lifetime})
+		require.NoError(t, store.Prepare(context.Background(), false))
+		h.store = &faulty{Store: store}
+		h.Dispatcher = h.restart()
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		time.Sleep(20 * time.Hour)
+		second, other := order("R2", "B1", "1.00"), order("R3", "B1", "2.00")
+		second.Time, other.Time = time.Now(), time.Now()
+		h.handle(second)
+		time.Sleep(20 * time.Hour)
+		h.handle(second)
+		h.handle(other)
+		require.Equal(t, 1, h.vendor.sent)
+		require.Equal(t, []string{"succeeded", "duplicate", "duplicate", "rejected"}, h.log.kinds())
 	})
 }
 
@@ -564,5 +641,33 @@ func TestTwoMessagesOfOneProcessAreTwoSenders(t *testing.T) {
 		h.vendor.asks = []answer{says(commands.StatusMissing)}
 		require.NoError(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
 		require.Equal(t, 1, h.vendor.sent)
+	})
+}
+
+// A process that becomes unfit in the middle of a message stores no intent, and puts no question.
+func TestAProcessThatBecomesUnfitInTheMiddle(t *testing.T) {
+	t.Parallel()
+	once := func(h *house) {
+		calls := 0
+		h.fit = func() error {
+			if calls++; calls > 1 {
+				return errors.New("the clock was set")
+			}
+			return nil
+		}
+		h.Dispatcher = h.restart()
+	}
+	inBubble(t, func(h *house) {
+		once(h)
+		require.ErrorContains(t, h.Handle(context.Background(), order("R1", "B1", "1.00")), "the clock was set")
+		record, err := h.store.Load(context.Background(), operation.Key(spec, "B1"))
+		require.NoError(t, err)
+		require.Zero(t, record.Version)
+	})
+	inBubble(t, func(h *house) {
+		copied := h.parkedCopy("B1")
+		once(h)
+		require.ErrorContains(t, h.Handle(context.Background(), copied), "the clock was set")
+		require.Equal(t, 1, h.vendor.asked)
 	})
 }

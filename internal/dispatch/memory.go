@@ -106,9 +106,10 @@ func (t *task) recall(carried commands.State, record idempotency.Record) (comman
 		believed = memory
 		if carried.Phase != commands.New {
 			believed, _ = memory.Joined(carried)
+			believed.Parks = max(believed.Parks, carried.Parks)
 		}
 	}
-	if record.Version == 0 && believed.Untouched() {
+	if record.Version == 0 && carried.Phase == commands.New && believed.Untouched() {
 		return carried, nil
 	}
 	return t.route.Driver.Recall(believed, record, t.job.Command.Fingerprints)

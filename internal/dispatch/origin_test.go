@@ -87,6 +87,10 @@ func TestWhatAStrangerWritesIsNotObeyed(t *testing.T) {
 			copied.Value = own.Value
 			return copied
 		},
+		"a copy with the body of another request": func(_ *testing.T, _, copied stream.Message) stream.Message {
+			copied.Value = order("R9", "B1", "1.00").Value
+			return copied
+		},
 		"a copy with another state": func(t *testing.T, _, copied stream.Message) stream.Message {
 			mac, _ := copied.Header(operation.HeaderMAC)
 			return with(with(copied, operation.HeaderState, settledState(t, copied)), operation.HeaderMAC, mac)

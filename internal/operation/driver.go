@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"paydispatch/internal/commands"
@@ -86,6 +88,7 @@ type Driver struct {
 	Config
 	holds map[string]time.Duration
 	began time.Time
+	tries atomic.Uint64
 }
 
 // New checks the policy and returns a driver.
@@ -174,9 +177,7 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 		}
 	}
 	policy := d.Policy
-	if m := job.Message; m.Topic != "" { // two messages of one process are two senders
-		policy.Owner = fmt.Sprintf("%s %s/%d/%d", policy.Owner, m.Topic, m.Partition, m.Offset)
-	}
+	policy.Owner = d.owner()
 	for {
 		next, act, err := commands.Advance(*r.state, r.fact, policy, d.Now())
 		if err != nil {
@@ -192,6 +193,10 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 		}
 	}
 }
+
+// owner names who submits: this process, at this try of a message. Two tries of one order at one moment would else write
+// the same intent, and what is known of the one that was not written would be taken for the other.
+func (d *Driver) owner() string { return d.Policy.Owner + "/" + strconv.FormatUint(d.tries.Add(1), 10) }
 
 // owes reports whether a command message would end without an answer, because what was heard on the way was settled by
 // another writer in the meantime. It is then weighed again as it came.
@@ -272,6 +277,13 @@ func (r *run) perform(ctx context.Context, next *commands.State, act commands.Ac
 		}
 		return false, r.publish(ctx, act.Result, commands.Published{})
 	case commands.DoAnswer:
+		// A record must outlive every message that it answered by its lifetime, or that message, played again, is taken
+		// for a new one. An operation that goes on is written again anyway.
+		if _, arrived := r.fact.(commands.Arrived); arrived && r.Policy.Lifetime > 0 && next.Phase >= commands.Unresolved {
+			if ok, err := r.store(ctx, next); err != nil || !ok {
+				return false, err
+			}
+		}
 		return true, r.publish(ctx, act.Result, nil)
 	case commands.DoFinish:
 		if next.Phase == r.state.Phase {

@@ -131,3 +131,14 @@ func TestACopyOfALostRecordCountsFromALeaseAfterTheLoss(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, state.SentAt.Before(before.Add(policy.Lease)), "a loss that the store does not tell is one of this moment")
 }
+
+// Even a due time of our own holds a copy back no longer than its tier and the jitter: a clock may have been wrong.
+func TestADueTimeEndsWithItsTier(t *testing.T) {
+	t.Parallel()
+	p := newPoll(t, nil)
+	state := p.state(commands.Asking)
+	m, err := p.driver.Parked(&operation.Job{Message: stream.Message{Topic: p.spec.Topic}}, &state, commands.Action{Until: time.Now().Add(time.Hour)})
+	require.NoError(t, err)
+	require.True(t, p.driver.Due(m).After(time.Now()))
+	require.False(t, p.driver.Due(m).After(time.Now().Add(time.Second+100*time.Millisecond)))
+}

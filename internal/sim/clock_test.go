@@ -30,12 +30,18 @@ func (w *world) now(inc *incarnation) time.Time {
 	return now.Add(inc.clock.little)
 }
 
-// elsewhere is a moment of a process' clock as the bubble's clock, which the lanes wait by, has it.
-func (w *world) elsewhere(inc *incarnation, at time.Time) time.Time {
-	if at.IsZero() {
-		return at
+// heldUntil is when a moment of the process' own clock comes: lanes wait by the bubble's.
+func (w *world) heldUntil(inc *incarnation, due time.Time) time.Time {
+	if due.IsZero() {
+		return due
 	}
-	return at.Add(time.Since(w.now(inc)))
+	return due.Add(-time.Until(w.now(inc)))
+}
+
+func (w *watch) noteClock() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clocksSet = true
 }
 
 func (c clock) off(now time.Time) bool { return !now.Before(c.from) && now.Before(c.to) }
@@ -62,6 +68,7 @@ func (w *world) setClock(p *process) bool {
 		far = -far
 	}
 	w.stats.events["clock set"]++
+	w.watch.noteClock()
 	w.say("The clock of %s is SET by %v", inc.name, far)
 	w.gate.mu.Lock()
 	defer w.gate.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -19,6 +18,8 @@ type faults struct {
 	// from and until are when faults strike.
 	from, until time.Duration
 	early       bool // from has not come
+	// back is in percent of the writes under which the store may go back: it does so only where a group is at rest.
+	back int
 }
 
 func newFaults(rng *rand.Rand, late bool) faults {
@@ -31,6 +32,11 @@ func newFaults(rng *rand.Rand, late bool) faults {
 		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
 	case 1:
 		f.only, f.often = []kind{kindLoad, kindSwap, kindPublish}, 5+rng.IntN(30)
+	case 2:
+		if rng.IntN(2) == 0 {
+			f.back, f.rarely = 20+rng.IntN(40), 0
+			f.only = []kind{kindSwap, kindDial, kindReply}
+		}
 	}
 	return f
 }
@@ -81,6 +87,16 @@ func (f *faults) strike(rng *rand.Rand, c *call) fault {
 	return all[rng.IntN(len(all))]
 }
 
+// goesBack reports whether the store goes back under a write.
+func (w *world) goesBack(c *call) bool {
+	f := &w.faults
+	if f.back == 0 || f.left == 0 || c.kind != kindSwap || !w.mayGoBack(c) || w.rng.IntN(100) >= f.back {
+		return false
+	}
+	f.left--
+	return true
+}
+
 // delay is how long a slow call takes.
 func (f *faults) delay(rng *rand.Rand, c *call) time.Duration {
 	longest := 12 * time.Second
@@ -100,7 +116,7 @@ func (w *world) misfortune() bool {
 		f.left = 0
 	}
 	f.early = time.Since(w.watch.started) < f.from
-	if f.early || f.left == 0 || w.rng.IntN(1000) >= f.rarely {
+	if w.calmed() || f.early || f.left == 0 || w.rng.IntN(1000) >= f.rarely {
 		return false
 	}
 	living := w.living()
@@ -164,16 +180,20 @@ func (w *world) kill(p *process) {
 	w.gate.kill(inc)
 	inc.cancel()
 	inc.cut()
+	w.upsets()
 	w.silence(inc)
 	w.later(time.Duration(w.rng.IntN(20_000))*time.Millisecond, fmt.Sprintf("start %s again", p.name), func() { w.start(p) })
 }
 
 // silence expels a member that no longer sends heartbeats once its session expires.
 func (w *world) silence(inc *incarnation) {
-	if strings.HasPrefix(inc.name, w.callback.name) {
+	if inc.of == nil {
 		return
 	}
-	w.later(sessionExpiry, "the session of "+inc.name+" expires", func() { w.broker.Expel(group, inc.name) })
+	w.later(sessionExpiry, "the session of "+inc.name+" expires", func() {
+		w.upsets()
+		w.broker.Expel(inc.of.group, inc.name)
+	})
 }
 
 // wipe loses everything: as FLUSHALL does, or because the server's clock jumps beyond the lifetime of all that it keeps.
@@ -181,20 +201,24 @@ func (w *world) wipe() {
 	w.stats.events["wipe"]++
 	if w.rng.IntN(3) == 0 {
 		w.say("The store's clock JUMPS beyond every lifetime")
-		w.records.Jump(lifetime)
+		w.records.Jump(longLived)
 	} else {
 		w.say("WIPE the store")
 		w.records.Forget()
 	}
 	w.watch.wiped()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.snapshots = nil // with the epochs of that memory: who meets them sees a loss
 }
 
 // rebalance ends a living member's generation, and so everyone's.
 func (w *world) rebalance(p *process) bool {
-	if p == w.callback || !w.broker.Expel(group, p.current().name) {
+	if p == w.callback || !w.broker.Expel(p.of.group, p.current().name) {
 		return false
 	}
 	w.stats.events["rebalance"]++
+	w.upsets()
 	w.say("EXPEL %s", p.current().name)
 	return true
 }
@@ -206,8 +230,10 @@ func (w *world) restart(p *process) bool {
 	}
 	inc := p.current()
 	w.stats.events["restart"]++
+	w.watch.upset()
 	w.say("STOP %s", inc.name)
 	p.stopping = true
+	w.upsets()
 	inc.cancel()
 	w.later(30*time.Second, fmt.Sprintf("start %s again", p.name), func() {
 		// A pod's grace is over: what still runs is killed.

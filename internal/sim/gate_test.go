@@ -38,6 +38,7 @@ const (
 	late        fault = "late"        // an error now, the effect some time later
 	slow        fault = "slow"        // stays parked while time goes on
 	stalled     fault = "stalled"     // the effect stands, and the whole process stops for long before it hears so
+	wentBack    fault = "went back"   // an error, and the store is back at an earlier moment
 	lostRequest fault = "lost request"
 	reset       fault = "reset"
 	status500   fault = "status 500"

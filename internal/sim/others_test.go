@@ -227,7 +227,7 @@ func (s *scenario) queries(rng *rand.Rand) {
 	orders := s.messages
 	for i := range 1 + rng.IntN(3) {
 		about := orders[rng.IntN(len(orders))]
-		m := question(fmt.Sprintf("Q%d", i+1), about.order, between(rng, 0, time.Minute))
+		m := question(fmt.Sprintf("Q%d", i+1), about.order, s.asked(rng, about.order), between(rng, 0, time.Minute))
 		if o := s.orders[about.order]; o != nil && o.plan.Pending && o.plan.After == 0 && o.plan.Queries == 0 {
 			// Nobody but a question finds out what became of it after its deadline.
 			o.plan.NoCallback = rng.IntN(2) == 0
@@ -250,15 +250,19 @@ func (s *scenario) moreQueries(rng *rand.Rand, first message) message {
 	case 1:
 		m.key = ""
 	case 2:
-		m = question(first.request, "B9", m.at)
+		m = question(first.request, "B9", "", m.at)
 	case 3:
-		m = question(fmt.Sprintf("E%d", len(s.messages)), "B9", m.at) // nobody ever debited it
+		m = question(fmt.Sprintf("E%d", len(s.messages)), "B9", "", m.at) // nobody ever debited it
 	}
 	return m
 }
 
-func question(request, orderNo string, at time.Duration) message {
-	m := encoded(map[string]string{"requestId": request, "biz_order_no": orderNo}, at)
+func question(request, orderNo, account string, at time.Duration) message {
+	fields := map[string]string{"requestId": request, "biz_order_no": orderNo}
+	if account != "" {
+		fields["account"] = account
+	}
+	m := encoded(fields, at)
 	m.topic, m.key, m.request, m.order, m.detail = queryTopic, request, request, request, orderNo
 	return m
 }

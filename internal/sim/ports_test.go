@@ -70,6 +70,10 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 	switch f {
 	case none:
 		return s.land(ctx, was, value)
+	case wentBack:
+		if stands, err := s.view.Load(context.WithoutCancel(ctx), was.Key); err == nil && stands.Version == was.Version {
+			s.w.rewindOne(was.Key) // what the store forgets, this process has in hand
+		}
 	case lostReply:
 		_, _ = s.land(ctx, was, value)
 	case late:
@@ -92,6 +96,9 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	rec, err := s.view.Swap(context.WithoutCancel(ctx), was, value)
 	landed := err == nil
+	if landed {
+		s.w.watch.leased(s.owner.name, was.Key, value)
+	}
 	if errors.Is(err, idempotency.ErrUnavailable) { // without its replicas the server writes all the same
 		stands, _ := s.view.Load(context.WithoutCancel(ctx), was.Key)
 		landed = stands.Version == was.Version+1 && bytes.Equal(stands.Value, value)
@@ -99,6 +106,7 @@ func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []b
 	if landed {
 		s.w.watch.stored(nameOf(ctx), was.Key, value)
 		s.w.snapshot()
+		s.w.known(was.Key, value)
 	}
 	return rec, err
 }
@@ -152,6 +160,9 @@ func (w *world) gates(owner *incarnation) memstream.Gates {
 			word, _, _ := strings.Cut(op, " ")
 			switch f := w.gate.enter(ctx, owner, kinds[word], owner.name+" "+op); f {
 			case none:
+				if word == "join" {
+					w.upsets()
+				}
 				return ctx.Err() // else the broker's select would toss a coin
 			case lostReply:
 				lost = true
@@ -162,7 +173,7 @@ func (w *world) gates(owner *incarnation) memstream.Gates {
 		},
 		After: func(_ context.Context, op string) error {
 			if strings.HasPrefix(op, "commit") {
-				w.watch.committed(w.broker.Committed(group))
+				w.watch.committed(w.committed())
 			}
 			if lost {
 				lost = false
@@ -182,14 +193,16 @@ type caller struct {
 }
 
 func (c caller) Send(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
-	c.world.watch.sends(cmd)
+	c.world.watch.sends(cmd, c.owner.name, c.world.now(c.owner))
 	ctx = c.owner.numbered(ctx, "send")
 	reply, err := c.Sender.Send(ctx, cmd)
+	c.world.watch.reaches(cmd, err)
 	c.inHand(ctx)
 	return reply, err
 }
 
 func (c caller) Ask(ctx context.Context, cmd commands.Command) (commands.Reply, error) {
+	c.world.watch.asks(cmd)
 	ctx = c.owner.numbered(ctx, "ask")
 	reply, err := c.Asker.Ask(ctx, cmd)
 	c.inHand(ctx)
@@ -336,19 +349,19 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	switch f := w.gate.enter(r.Context(), nil, kindCallback, name); f {
 	case none:
-		res, err := w.ingest(r, name)
+		res, err := w.ingest(r, order, name)
 		if err == nil && forged && res.StatusCode == http.StatusOK {
 			w.watch.fail("a forged callback was accepted: %s", name)
 		}
 		return res, err
 	case lostReply:
-		_, _ = w.ingest(r, name)
+		_, _ = w.ingest(r, order, name)
 	}
 	return nil, errFault
 }
 
 // ingest has the living incarnation of callback-ingest handle a request.
-func (w *world) ingest(r *http.Request, name string) (*http.Response, error) {
+func (w *world) ingest(r *http.Request, order, name string) (*http.Response, error) {
 	inc := w.callback.current()
 	if inc == nil || w.gate.isDead(inc) {
 		return nil, errFault
@@ -358,6 +371,7 @@ func (w *world) ingest(r *http.Request, name string) (*http.Response, error) {
 	in := httptest.NewRequestWithContext(ctx, r.Method, r.URL.RequestURI(), r.Body)
 	in.Header = r.Header
 	rec := httptest.NewRecorder()
+	defer w.busyWith(order)()
 	inc.handler.ServeHTTP(rec, in)
 	if w.gate.isDead(inc) {
 		return nil, errFault
@@ -374,10 +388,13 @@ func (w *world) lateCall(name string) *call {
 
 // stalledCall is a process that stands still (SIGSTOP, a long pause) between the effect and its hearing of it.
 func (w *world) stalledCall(owner *incarnation, name string) *call {
-	until := time.Now().Add(spread(name, 8*time.Second, time.Minute))
+	until := time.Now().Add(spread(name, 5*time.Second, longestStall))
 	w.gate.still(owner, until)
 	return &call{name: name + " stalled", owner: owner, ctx: context.Background(), deaf: true, held: true, until: until}
 }
+
+// longestStall exceeds lease and settle delay together.
+const longestStall = time.Minute
 
 // spread draws a duration from a name: twins have no access to the scheduler's source.
 func spread(name string, low, high time.Duration) time.Duration {

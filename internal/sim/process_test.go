@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,11 +29,12 @@ import (
 	"paydispatch/internal/vendors/withhold"
 )
 
-// The times of a run. settle exceeds wireDelay and queryLag together, as the policy asks.
+// The times of a run. settle exceeds wireDelay and queryLag together, as the policy asks, and by little: a request that
+// leaves after its lease, or a settle delay that begins too early, is seen.
 const (
 	vendorTimeout = 6 * time.Second
 	lease         = 10 * time.Second
-	settle        = 20 * time.Second
+	settle        = 17 * time.Second
 	wireDelay     = 8 * time.Second // the longest a request is on its way once it was written
 	queryLag      = 8 * time.Second // the longest a charge is hidden from queries
 	deadline      = 4 * time.Minute
@@ -49,7 +51,6 @@ const (
 )
 
 const (
-	group        = "dispatcher"
 	ua           = "ua_sim"
 	aesKey       = "0123456789abcdef"
 	base         = "https://pay.example.com"
@@ -65,6 +66,8 @@ func tiers() []time.Duration {
 type process struct {
 	name  string
 	start func(*process) *incarnation
+	// of is its deployment; nil for callback-ingest.
+	of *deployment
 
 	mu    sync.Mutex
 	count int
@@ -94,6 +97,7 @@ func (p *process) run() {
 // incarnation is one life of a process, from its start to its end or its kill.
 type incarnation struct {
 	name string
+	of   *deployment // of its process
 	// dead is guarded by the gate's lock.
 	dead   bool
 	cancel context.CancelFunc
@@ -111,7 +115,7 @@ type incarnation struct {
 }
 
 func newIncarnation(p *process) *incarnation {
-	return &incarnation{name: fmt.Sprintf("%s.%d", p.name, p.count), done: make(chan struct{}), calls: map[string]int{}}
+	return &incarnation{name: fmt.Sprintf("%s.%d", p.name, p.count), of: p.of, done: make(chan struct{}), calls: map[string]int{}}
 }
 
 // numbered names a vendor call after its message and a count: a message may ask again while an earlier request of it
@@ -142,10 +146,14 @@ func (i *incarnation) cut() {
 func (w *world) policy(spec commands.Spec, owner string) commands.Policy {
 	p := commands.Policy{
 		Spec: spec, Owner: owner, Lease: lease, Settle: settle, MaxSends: maxSends, Tiers: tiers(),
+		Lifetime: w.scenario.lifetime, Margin: margin,
 	}
 	p.Deadline, p.Patience = deadlineOf(spec), w.patience
 	return p
 }
+
+// tolerance is how far a clock may be off without anyone noticing.
+func tolerance() time.Duration { return commands.Policy{Settle: settle}.Tolerance() }
 
 func deadlineOf(spec commands.Spec) time.Duration {
 	switch spec.Topic {
@@ -162,20 +170,19 @@ func (w *world) dispatcher(p *process) *incarnation {
 	inc := newIncarnation(p)
 	ctx, cancel := context.WithCancel(context.Background())
 	inc.cancel = cancel
-	tolerance := w.policy(catalog.Withhold(), "").Tolerance()
-	inc.clock.little = spread(inc.name+" clock", -tolerance, tolerance)
-	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: lifetime})}
+	inc.clock.little = spread(inc.name+" clock", -tolerance(), tolerance())
+	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: w.scenario.lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
-	routes, closes := w.routes(inc, store, publisher, gated.view.Fit)
+	routes, closes := w.routes(inc, p.of, store, publisher, gated.view.Fit)
 	d := dispatch.New(dispatch.Config{
 		Routes: routes, Store: store, Publisher: publisher,
 		Validator: compiled(), Fingerprints: w.fingerprints, MaxBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler),
 	})
-	consumer := w.broker.Consumer(group, d.Topics(), memstream.ConsumerConfig{
-		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc), Witnesses: w.witnesses(),
+	consumer := w.broker.Consumer(p.of.group, d.Topics(), memstream.ConsumerConfig{
+		Member: inc.name, Prepare: w.mutated.prepare(gated.prepare), Gates: w.gates(inc), Witnesses: w.witnesses(p.of),
 		Stream: stream.Config{
-			Due: func(m stream.Message) time.Time { return w.elsewhere(inc, d.Due(m)) }, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
+			Due: func(m stream.Message) time.Time { return w.heldUntil(inc, d.Due(m)) }, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
 			RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second,
 			Jitter: func(name string, attempt int) float64 { return unit(fmt.Sprint(inc.name, name, attempt)) },
 		},
@@ -184,9 +191,10 @@ func (w *world) dispatcher(p *process) *incarnation {
 	go func() {
 		defer close(inc.done)
 		_ = consumer.Run(ctx, stream.HandlerFunc(func(ctx context.Context, m stream.Message) error {
+			defer w.take(m)()
 			ctx, done := w.notice(named(ctx, fmt.Sprintf("%s %s/%d@%d", inc.name, m.Topic, m.Partition, m.Offset)), inc)
 			defer done()
-			return handler.Handle(ctx, m)
+			return handler.Handle(ctx, w.stamped(m))
 		}))
 		closes()
 	}()
@@ -195,11 +203,11 @@ func (w *world) dispatcher(p *process) *incarnation {
 
 // routes joins the topics of the scenario as cmd/dispatcher/app/vendors.go does.
 func (w *world) routes(
-	inc *incarnation, store idempotency.Store, publisher stream.Publisher, fit func() error,
+	inc *incarnation, of *deployment, store idempotency.Store, publisher stream.Publisher, fit func() error,
 ) ([]dispatch.Route, func()) {
 	client, err := withhold.New(withhold.Config{
 		URL:      "http://" + gatewayHost + "/gateway",
-		Accounts: map[string]withhold.Account{"main": {UA: ua, Key: aesKey}}, DefaultAccount: "main",
+		Accounts: accounts(), DefaultAccount: home,
 		MissingWords: []string{"订单不存在"}, MaxAmount: "50000.00",
 		NotifyURL: func(order string) string { return callback.URL(base, "withhold", w.tokens, order) },
 		HTTP:      wire.Config{Timeout: vendorTimeout, DialContext: w.dial(inc)},
@@ -207,7 +215,9 @@ func (w *world) routes(
 	must(err)
 	flows := w.esign(inc, w.shareFor)
 	var routes []dispatch.Route
-	route := func(spec commands.Spec, v vendors.Vendor, check func(commands.Command) error) *operation.Driver {
+	route := func(
+		spec commands.Spec, v vendors.Vendor, check func(commands.Command) error, account func(string) string,
+	) *operation.Driver {
 		v = w.mutated.vendor(spec.Topic, v)
 		c := operation.Config{
 			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Timeout: vendorTimeout, Logger: slog.New(slog.DiscardHandler),
@@ -222,31 +232,38 @@ func (w *world) routes(
 		driver, err := operation.New(c)
 		must(err)
 		w.mutated.policy(&driver.Policy)
-		routes = append(routes, dispatch.Route{Driver: driver, Check: check})
+		routes = append(routes, dispatch.Route{Driver: driver, Check: check, Account: account})
 		return driver
 	}
-	orders := route(catalog.Withhold(), caller{Sender: client, Asker: client, owner: inc, world: w}, client.Check)
+	orders := route(catalog.Withhold(), caller{Sender: client, Asker: client, owner: inc, world: w}, client.Check, client.Account)
 	for _, spec := range w.scenario.specs[1:] {
 		switch spec.Topic {
 		case queryTopic:
 			query := client.Query()
 			asks := w.mutated.vendor(queryTopic+" asker", caller{Asker: query, owner: inc, world: w})
-			route(spec, both{Asker: operation.Relay{Asker: asks, Orders: orders, OrderField: "biz_order_no"}}, query.Check)
+			relay := operation.Relay{Asker: asks, Orders: orders, OrderField: "biz_order_no", Account: client.Account}
+			route(spec, both{Asker: relay}, query.Check, client.Account)
 		case cardTopic:
-			route(spec, caller{Sender: client.Prebind(), owner: inc, world: w}, client.Prebind().Check)
+			route(spec, caller{Sender: client.Prebind(), owner: inc, world: w}, client.Prebind().Check, client.Account)
 		case pollTopic:
-			route(spec, caller{Asker: &crowd{Asker: flows, asking: map[commands.OperationKey]int{}}, owner: inc, world: w}, flows.Check)
+			route(spec, caller{Asker: &crowd{Asker: flows, asking: map[commands.OperationKey]int{}}, owner: inc, world: w}, flows.Check, flows.Account)
 		}
 	}
+	routes = slices.DeleteFunc(routes, func(r dispatch.Route) bool { return !of.serves(r.Driver.Policy.Spec.Topic) })
 	return routes, func() { client.Close(); flows.Close() }
 }
 
-// witnesses are the topics in which whoever executed something with an effect left something.
-func (w *world) witnesses() []string {
+// witnesses are the topics in which whoever executed something with an effect left something, and the command topics
+// that only others serve: who died over the first command of all left nothing else.
+func (w *world) witnesses(of *deployment) []string {
 	var names []string
 	for _, s := range w.scenario.specs {
-		if s.Effect != commands.EffectRead {
-			names = append(append(names, s.ResultTopic, s.DeadLetterTopic()), operation.DelayTopics(s.Topic, tiers())...)
+		if s.Effect == commands.EffectRead {
+			continue
+		}
+		names = append(append(names, s.ResultTopic, s.DeadLetterTopic()), operation.DelayTopics(s.Topic, tiers())...)
+		if !of.serves(s.Topic) {
+			names = append(names, s.Topic)
 		}
 	}
 	return names
@@ -287,7 +304,7 @@ func (w *world) callbackIngest(p *process) *incarnation {
 	inc := newIncarnation(p)
 	inc.cancel = func() {}
 	close(inc.done)
-	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: lifetime})}
+	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: w.scenario.lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
 	mux := http.NewServeMux()

@@ -29,8 +29,10 @@ func personal() []string { return []string{person, card, idCard, mobile} }
 
 // order is one biz_order_no and what the vendor will do with it.
 type order struct {
-	no   string
-	plan double.Plan
+	no string
+	// account is whose order it is, "" for the default one.
+	account string
+	plan    double.Plan
 	// refusals is how many submissions meet plan.Refuse; later ones are accepted.
 	refusals int
 	// byHand is when a person at the vendor settles it, 0 for never.
@@ -43,6 +45,9 @@ type message struct {
 	topic string
 	key   string // "" for none
 	value []byte
+	// skew is what its producer's clock adds to the time at which it is written; replayed says that it was written before.
+	skew     time.Duration
+	replayed bool
 	// valid messages pass the schema; the rest must be rejected.
 	valid bool
 	// order is the operation's key; detail is what else two commands of one operation must share: the amount, the
@@ -67,6 +72,11 @@ type scenario struct {
 	tokens   commands.Keyring
 	// late: something is asked for long after the first deadline.
 	late bool
+	// accounts: orders and questions name accounts, and another account has orders of the same numbers.
+	accounts bool
+	foreign  []foreignOrder
+	lifetime time.Duration // of a record
+	strange  []strange
 }
 
 func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
@@ -74,6 +84,7 @@ func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
 		specs: []commands.Spec{catalog.Withhold()}, tokens: tokens,
 		orders: map[string]*order{}, flows: map[string]*flow{}, refused: map[string]bool{},
 	}
+	s.accounts = rng.IntN(4) == 0
 	// More kinds of commands mean fewer of each, so that all seeds cost about the same.
 	var others []func(*rand.Rand)
 	for _, o := range []struct {
@@ -86,12 +97,15 @@ func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
 	}
 	if len(others) == 0 {
 		s.debits(rng, 2+rng.IntN(3), 2+rng.IntN(5))
-		return s
+	} else {
+		s.debits(rng, 1+rng.IntN(3), rng.IntN(4))
 	}
-	s.debits(rng, 1+rng.IntN(3), rng.IntN(4))
 	for _, add := range others {
 		add(rng)
 	}
+	s.clocks(rng)
+	s.strangers(rng)
+	s.replays(rng)
 	return s
 }
 
@@ -101,8 +115,8 @@ func (s *scenario) debits(rng *rand.Rand, n, extras int) {
 	for i := range n {
 		o := newOrder(rng, fmt.Sprintf("B%d", i+1))
 		s.orders[o.no] = o
-		m := command(fmt.Sprintf("R%d", i+1), o.no, fmt.Sprintf("%d.50", 100+i), at(rng))
-		firsts = append(firsts, m)
+		s.abroad(rng, o)
+		firsts = append(firsts, s.command(fmt.Sprintf("R%d", i+1), o.no, fmt.Sprintf("%d.50", 100+i), at(rng)))
 	}
 	s.messages = append(s.messages, firsts...)
 	for range extras {
@@ -127,16 +141,16 @@ func (s *scenario) more(rng *rand.Rand, first message) {
 	case 2: // and once without a key, so that another partition, and another process, may have it
 		m.key = ""
 	case 3, 4:
-		m = command(fmt.Sprintf("D%d", n), first.order, first.detail, m.at)
+		m = s.command(fmt.Sprintf("D%d", n), first.order, first.detail, m.at)
 	case 5:
-		m = command(fmt.Sprintf("C%d", n), first.order, "999.99", m.at)
+		m = s.command(fmt.Sprintf("C%d", n), first.order, "999.99", m.at)
 	case 6:
 		o := newOrder(rng, fmt.Sprintf("X%d", n))
 		s.orders[o.no] = o
-		m = command(first.request, o.no, "77.00", m.at)
+		m = s.command(first.request, o.no, "77.00", m.at)
 	case 7:
 		bad := []string{"12.345", "0.00", "60000.00", "1e2"}[rng.IntN(4)]
-		m = command(fmt.Sprintf("I%d", n), fmt.Sprintf("V%d", n), bad, m.at)
+		m = s.command(fmt.Sprintf("I%d", n), fmt.Sprintf("V%d", n), bad, m.at)
 		m.valid = false
 	case 8:
 		m = message{at: m.at, topic: commandTopic, key: "junk", value: []byte(`{"requestId":"J1",`), order: "junk", request: "junk"}
@@ -147,11 +161,15 @@ func (s *scenario) more(rng *rand.Rand, first message) {
 	s.messages = append(s.messages, m)
 }
 
-func command(request, orderNo, amount string, at time.Duration) message {
-	m := encoded(map[string]string{
+func (s *scenario) command(request, orderNo, amount string, at time.Duration) message {
+	fields := map[string]string{
 		"requestId": request, "biz_order_no": orderNo, "amount": amount, "bank_card_number": card, "name": person,
 		"id_card_number": idCard, "mobile": mobile, "pay_type": "101",
-	}, at)
+	}
+	if o := s.orders[orderNo]; o != nil && o.account != "" {
+		fields["account"] = o.account
+	}
+	m := encoded(fields, at)
 	m.topic, m.key, m.request, m.order, m.detail = commandTopic, orderNo, request, orderNo, amount
 	return m
 }

@@ -13,9 +13,6 @@ import (
 
 // What befalls the record store beside being wiped: it goes back in time, and its replicas are away.
 
-// lifetime is that of a record; no run is longer.
-const lifetime = 24 * time.Hour
-
 // maxSnapshots bounds how far back the store may go.
 const maxSnapshots = 32
 
@@ -38,7 +35,7 @@ func (w *world) rewind() bool {
 	w.mu.Unlock()
 	var keys []string
 	for _, no := range w.orderNos() {
-		if key := "o:withhold:" + no; w.watch.outweighed(key, no) {
+		if key := recordOf(no); w.alone(no, 1) && w.watch.outweighed(key, no) {
 			keys = append(keys, key)
 		}
 	}
@@ -51,6 +48,12 @@ func (w *world) rewind() bool {
 	to := all[w.rng.IntN(len(all))]
 	w.stats.events["rewind"]++
 	w.say("The store goes BACK in time: %s", strings.Join(keys, ", "))
+	w.back(to, keys)
+	return true
+}
+
+// back takes records back to a snapshot.
+func (w *world) back(to memstore.Snapshot, keys []string) {
 	w.records.Rewind(to, func(key string, _ int) bool { return slices.Contains(keys, key) })
 	held := memstore.New(w.records, memstore.Config{})
 	for _, key := range keys {
@@ -58,7 +61,6 @@ func (w *world) rewind() bool {
 		must(err)
 		w.watch.rewound(key, record.Value)
 	}
-	return true
 }
 
 // outweighed reports whether a copy that waits knows all that the record of an order says of submissions.
@@ -104,6 +106,7 @@ func (w *watch) handled(m message) bool {
 func (w *watch) rewound(key string, value []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.rewinds[key] = true
 	if value == nil {
 		delete(w.records, key)
 		return

@@ -18,16 +18,6 @@ import (
 
 // The promises to commands that move no money (9, 10, 11).
 
-// sends sees each submission that an adapter is asked for.
-func (w *watch) sends(c commands.Command) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if spec, _ := catalog.Find(c.Topic); spec.Effect == commands.EffectRead {
-		w.broken("10: %s is sent", c.Topic)
-	}
-	w.wanted[c.Topic]++
-}
-
 // reached sees each request that arrives on the wire, before it can be lost there.
 func (w *watch) reached(body []byte) {
 	w.mu.Lock()
@@ -52,7 +42,7 @@ func (w *watch) reached(body []byte) {
 func (w *watch) resendable(request string) int {
 	n := 0
 	for _, m := range w.messages {
-		if m.topic == cardTopic && m.request == request && w.wipes > 0 && w.started.Add(m.at).After(w.firstWipe) {
+		if m.topic == cardTopic && m.request == request && !m.replayed && w.wipes > 0 && w.started.Add(m.at).After(w.firstWipe) {
 			n++
 		}
 	}
@@ -153,8 +143,11 @@ func (w *watch) answer(e event) {
 	if e.kind != commands.KindAnswered || !slices.Contains(w.words[e.subject], state) {
 		w.broken("11: question %s is %s with %q, which the vendor did not say", e.subject, e.kind, state)
 	}
-	record, known := w.records[operation.Key(catalog.Withhold(), commands.OperationKey(e.data["biz_order_no"]))]
-	if state != "succeeded" && state != "failed" || !known || w.wipes > 0 {
+	if uaOf(e.data["account"]) != w.scenario.ours(e.data["biz_order_no"]) {
+		return // of another account's order
+	}
+	record := w.standing(recordOf(e.data["biz_order_no"]))
+	if state != "succeeded" && state != "failed" || record == nil || w.forgetful() {
 		return
 	}
 	order, err := commands.DecodeState(record)
@@ -198,7 +191,7 @@ func (w *watch) moved(key string, before, next commands.State) {
 	if next.Told == before.Told || next.Topic != pollTopic {
 		return
 	}
-	progress := progressOf(next.Topic, next.Seen)
+	progress := strings.TrimPrefix(next.Told, "pending|") // what is seen by now may be told next
 	w.moves[key] = append(w.moves[key], progress)
 	moves, events := 0, 0
 	for _, m := range w.moves[key] {
@@ -253,9 +246,7 @@ func (w *watch) heard() {
 	for key, all := range w.settled {
 		last := all[len(all)-1]
 		called := slices.ContainsFunc(w.results, func(e event) bool { return e.record() == key && e.kind == commands.KindUnresolved })
-		// A process that stood still through a loss may store a verdict that was published before it, under the same id.
-		again := w.wipes > 0 && slices.ContainsFunc(w.results, func(e event) bool { return e.id == last.result.ID })
-		if last.era == w.wipes && !called && !again && !w.announced(last.result) {
+		if last.era == w.era(key) && !called && !w.announced(last.result) {
 			w.broken("4: %s holds a verdict since %v that was never published", key, last.result.Time.Sub(w.started).Round(time.Second))
 		}
 	}

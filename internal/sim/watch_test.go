@@ -69,17 +69,27 @@ type watch struct {
 	dead      []stream.Message
 	offsets   map[string]map[int]int64
 	records   map[string][]byte
+	written   map[string]time.Time    // when a record was
+	expired   map[string]int          // how often a record came to its end
+	rewinds   map[string]bool         // records that went back in time
+	strange   map[string]bool         // messages that strangers wrote, by place
 	settled   map[string][]settlement // by record
 	wipes     int
 	firstWipe time.Time
 	lastWipe  time.Time
+	clocksSet bool // some process' clock was far off
 
-	sent     map[string]int         // requests of effect once on their way, by requestId
-	wanted   map[string]int         // submissions that were asked for and are not on their way, by topic
-	words    map[string][]string    // what the vendor said: of a flow, or to a question
-	recorded map[string][]string    // progress that was recorded as pending, by record
-	moves    map[string][]string    // progress that was recorded as told since the last wipe, by record
-	progress map[string][][2]string // published progress and its id, by record
+	submitted map[string][]string    // the amounts of submissions that an adapter was asked for, by order
+	reaching  map[string]int         // of those, the ones that may have reached the vendor
+	questions map[string]int         // put about orders
+	disturbed bool                   // a process lost what it knew
+	leases    map[string]time.Time   // of the intents that were stored, by process and record
+	sent      map[string]int         // requests of effect once on their way, by requestId
+	wanted    map[string]int         // submissions that were asked for and are not on their way, by topic
+	words     map[string][]string    // what the vendor said: of a flow, or to a question
+	recorded  map[string][]string    // progress that was recorded as pending, by record
+	moves     map[string][]string    // progress that was recorded as told since the last wipe, by record
+	progress  map[string][][2]string // published progress and its id, by record
 }
 
 // event is one published result.
@@ -132,7 +142,9 @@ type settlement struct {
 func newWatch() *watch {
 	return &watch{
 		started: time.Now(), parked: map[string][]stream.Message{}, records: map[string][]byte{},
+		written: map[string]time.Time{}, expired: map[string]int{}, rewinds: map[string]bool{}, strange: map[string]bool{},
 		settled: map[string][]settlement{}, commands: map[string][]stream.Message{}, sent: map[string]int{}, wanted: map[string]int{},
+		submitted: map[string][]string{}, reaching: map[string]int{}, questions: map[string]int{}, leases: map[string]time.Time{},
 		words: map[string][]string{}, recorded: map[string][]string{}, moves: map[string][]string{}, progress: map[string][][2]string{},
 	}
 }
@@ -161,9 +173,14 @@ func (w *watch) failed() string {
 func (w *watch) charged() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	count := map[string]int{}
+	count := map[[2]string]int{}
 	for _, e := range w.gateway.Ledger() {
-		if count[e.Order]++; count[e.Order] > 1 {
+		account := [2]string{e.UA, e.Order}
+		if count[account]++; e.UA != w.scenario.ours(e.Order) {
+			w.foreigners(e, count[account])
+			continue
+		}
+		if count[account] > 1 {
 			w.broken("1: the vendor accepted two submissions of order %s", e.Order)
 		}
 		if !slices.ContainsFunc(w.messages, func(m message) bool { return m.valid && m.topic == commandTopic && m.order == e.Order }) {
@@ -188,6 +205,7 @@ func (w *watch) wiped() {
 		w.lastWipe = time.Now()
 	}
 	clear(w.records)
+	clear(w.written)
 	clear(w.moves)
 }
 
@@ -196,8 +214,8 @@ func (w *watch) stored(name, key string, value []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.discreet("record "+key, value)
-	before := w.records[key]
-	w.records[key] = bytes.Clone(value)
+	before := w.standing(key)
+	w.records[key], w.written[key] = bytes.Clone(value), time.Now()
 	if !strings.HasPrefix(key, "o:") {
 		return
 	}
@@ -238,14 +256,14 @@ func (w *watch) kept(key string, before, next commands.State) {
 func (w *watch) settle(key string, s commands.State) {
 	known := w.settled[key]
 	for _, k := range known {
-		if k.era == w.wipes {
+		if k.era == w.era(key) {
 			if !same(k.result, *s.Result) {
-				w.broken("4: the store held two results of order %s without being wiped", s.Key)
+				w.broken("4: the store held two results of order %s without losing it", s.Key)
 			}
 			return
 		}
 	}
-	w.settled[key] = append(known, settlement{w.wipes, *s.Result})
+	w.settled[key] = append(known, settlement{w.era(key), *s.Result})
 }
 
 func same(a, b commands.Result) bool {
@@ -302,6 +320,7 @@ func (w *watch) result(m stream.Message) {
 		w.verdict(e, header("ce_type"))
 	case commands.KindUnresolved:
 		w.unresolved(e)
+		w.idle(e)
 	case commands.KindConflict:
 		w.conflict(e)
 	case commands.KindPending:
@@ -311,10 +330,11 @@ func (w *watch) result(m stream.Message) {
 
 // unresolved checks that it is not said too early, and not when the vendor has decided long since.
 func (w *watch) unresolved(e event) {
-	if e.spec.Effect == commands.EffectOnce && w.wipes == 0 && w.sent[e.subject] > 0 {
+	if e.spec.Effect == commands.EffectOnce && !w.forgetful() && w.sent[e.subject] > 0 {
 		w.broken("9: request %s was sent and is called unresolved", e.subject)
 	}
-	if e.at.Before(w.firstOf(e).Add(deadlineOf(e.spec) - clocksApart)) {
+	// A question is weighed by a clock that is far off too: it has no effect, and may be put anew.
+	if !(w.clocksSet && e.spec.Effect == commands.EffectRead) && e.at.Before(w.firstOf(e).Add(deadlineOf(e.spec)-2*tolerance())) { // by two clocks
 		w.broken("2: %s is called unresolved before its deadline", e.operation())
 	}
 	if since := w.decided(e); w.faultsEnd <= faultsEnd && since > 4*tiers()[len(tiers())-1] {
@@ -340,7 +360,7 @@ func (w *watch) decided(e event) time.Duration {
 		return time.Since(w.firstOf(e).Add(f.begins + last.After))
 	}
 	for _, l := range w.gateway.Ledger() {
-		if e.spec.Topic == commandTopic && l.Order == e.subject && l.Status != "pending" {
+		if e.spec.Topic == commandTopic && l.Order == e.subject && l.UA == w.scenario.ours(l.Order) && l.Status != "pending" {
 			return time.Since(l.At) - slowestDecision
 		}
 	}
@@ -382,14 +402,14 @@ func (w *watch) twoVerdicts(e, other event) bool {
 	case e.spec.Topic == commandTopic:
 		return w.refusedBefore(e.subject)
 	case e.spec.Effect == commands.EffectOnce:
-		return w.wipes > 0 && (e.kind == commands.KindUnknown || other.kind == commands.KindUnknown)
+		return w.forgetful() && (e.kind == commands.KindUnknown || other.kind == commands.KindUnknown)
 	}
 	return false
 }
 
 // money checks promise 3.
 func (w *watch) money(e event) {
-	ledger := w.gateway.Order(e.subject)
+	ledger := w.ledger(e.subject)
 	if e.kind == commands.KindSucceeded && ledger.Moved == 0 {
 		w.broken("3: order %s is called succeeded and no money moved", e.subject)
 	}
@@ -399,6 +419,12 @@ func (w *watch) money(e event) {
 	if e.kind == commands.KindSucceeded && !w.contested(e.subject) && e.data["amount"] != ledger.Amount {
 		w.broken("3: order %s is announced with amount %s, the vendor took %s", e.subject, e.data["amount"], ledger.Amount)
 	}
+	switch key := recordOf(e.subject); {
+	case e.data[commands.AmountConfirmed] == commands.AmountUnconfirmed && w.era(key) == 0 && !w.rewinds[key]:
+		w.broken("3: the amount of order %s is said to be nobody's word, and its submission is known", e.subject)
+	case e.data[commands.AmountConfirmed] == commands.AmountBySubmission && !slices.Contains(w.submitted[e.subject], e.data["amount"]):
+		w.broken("3: the amount of order %s is said to be submitted, and it was not", e.subject)
+	}
 	if e.kind == commands.KindAnswered || e.kind == commands.KindUnknown {
 		w.broken("3: order %s is called %s, which is no verdict about money", e.subject, e.kind)
 	}
@@ -407,8 +433,9 @@ func (w *watch) money(e event) {
 // refusedBefore: the vendor refused the order, which was announced as failed, and then the store forgot that. A later
 // message of the order is new to everyone then, the vendor included, and may be executed.
 func (w *watch) refusedBefore(orderNo string) bool {
-	return slices.ContainsFunc(w.settled["o:withhold:"+orderNo], func(s settlement) bool {
-		return s.era < w.wipes && s.result.Kind() == commands.KindFailed && bytes.Contains(s.result.Data, []byte(`"code":"-1"`))
+	key := recordOf(orderNo)
+	return slices.ContainsFunc(w.settled[key], func(s settlement) bool {
+		return s.era < w.era(key) && s.result.Kind() == commands.KindFailed && bytes.Contains(s.result.Data, []byte(`"code":"-1"`))
 	})
 }
 
@@ -420,7 +447,7 @@ func (w *watch) contested(orderNo string) bool {
 			contents[m.content()] = true
 		}
 	}
-	return w.wipes > 0 && len(contents) > 1
+	return w.forgetful() && len(contents) > 1
 }
 
 // firstOf is when an event's operation was asked for; where a question may be put anew, by the request that it names.
@@ -483,7 +510,7 @@ func (w *watch) answered(m stream.Message, underway bool) bool {
 			return true
 		}
 		// After a loss one message of a content may speak for all of them.
-		if w.wipes > 0 && disputes(d) && w.meant(d.Value).content() == what.content() {
+		if w.forgetful() && disputes(d) && w.meant(d.Value).content() == what.content() {
 			return true
 		}
 	}
@@ -507,7 +534,7 @@ func (w *watch) answered(m stream.Message, underway bool) bool {
 func (w *watch) copied(m stream.Message, what message) bool {
 	for topic, all := range w.parked {
 		for _, c := range all[min(w.offsets[topic][0], int64(len(all))):] {
-			if other := w.meant(c.Value); other.operation() == what.operation() && (m.Topic != what.topic || other.content() == what.content()) {
+			if other := w.meant(c.Value); !w.strange[place(c)] && other.operation() == what.operation() && (m.Topic != what.topic || other.content() == what.content()) {
 				return true
 			}
 		}
@@ -562,8 +589,9 @@ func (w *watch) end() {
 		w.broken("the vendor complains: %s", complaints[0])
 	}
 	written := slices.Concat(slices.Collect(maps.Values(w.commands))...)
-	if len(written) != len(w.messages) {
-		w.broken("%d messages were to be written, %d were", len(w.messages), len(written))
+	ours := slices.DeleteFunc(written, func(m stream.Message) bool { return w.strange[place(m)] })
+	if len(ours) != len(w.messages) {
+		w.broken("%d messages were to be written, %d were", len(w.messages), len(ours))
 	}
 	for _, s := range w.scenario.specs {
 		for _, m := range w.commands[s.Topic] {
@@ -589,7 +617,7 @@ func (w *watch) end() {
 
 // concluded checks the end of one order against the ledger.
 func (w *watch) concluded(orderNo string) {
-	ledger := w.gateway.Order(orderNo)
+	ledger := w.ledger(orderNo)
 	ended, moved, failed := false, false, false
 	for _, e := range w.results {
 		if e.spec.Topic == commandTopic && e.subject == orderNo {
@@ -611,7 +639,7 @@ func (w *watch) concluded(orderNo string) {
 // disputed: the store forgot that this order came first, and another content has its requestId or its number now. Whether
 // it was executed is then nobody's knowledge: it lies in the dead-letter topic for a person.
 func (w *watch) disputed(orderNo string) bool {
-	return w.wipes > 0 && slices.ContainsFunc(w.dead, func(d stream.Message) bool {
+	return w.forgetful() && slices.ContainsFunc(w.dead, func(d stream.Message) bool {
 		return disputes(d) && w.meant(d.Value).operation() == message{topic: commandTopic, order: orderNo}.operation()
 	})
 }
@@ -630,7 +658,9 @@ func (w *watch) deserved(d stream.Message) {
 		return slices.ContainsFunc(w.messages, func(m message) bool { return m.valid && shares(m) && m.content() != what.content() })
 	}
 	ok := false
-	switch string(header) {
+	switch origin, _ := d.Header(dispatch.HeaderOrigin); string(header) {
+	case dispatch.ReasonNotAuthentic:
+		ok = w.fooled(string(origin))
 	case "invalid":
 		ok = !what.valid
 	case "request_reused":
@@ -645,7 +675,7 @@ func (w *watch) deserved(d stream.Message) {
 
 // guarded: two orders do not get their verdicts under one requestId, unless the store forgot the first.
 func (w *watch) guarded() {
-	if w.wipes > 0 {
+	if w.forgetful() {
 		return
 	}
 	executed := map[string]string{}

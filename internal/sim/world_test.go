@@ -71,6 +71,7 @@ type world struct {
 	// patience is how long a message may wait in its lane for the lease of another sender, 0 for the whole lease.
 	patience time.Duration
 
+	deployments []*deployment
 	dispatchers []*process
 	callback    *process
 	incs        []*incarnation
@@ -83,6 +84,13 @@ type world struct {
 	snapshots []memstore.Snapshot
 	counts    map[string]int
 	heard     []heard
+	busy      map[string]int       // handlers at work, by order
+	stamps    map[string]time.Time // the producers' times, by place
+
+	// calm: nothing befalls the one process that knows of an order what the store forgot. It and upset, when a group last
+	// changed, are guarded by mu.
+	calm  *calm
+	upset time.Time
 }
 
 // task is what the scheduler itself does at a time.
@@ -124,6 +132,9 @@ func run(t *testing.T, seed uint64, m mutation) outcome {
 		for _, e := range w.watch.results {
 			w.stats.results[e.spec.Type+"."+e.kind]++
 		}
+		w.stats.events["record expired"] += len(w.watch.expired)
+		w.stats.events["stranger's message"] += len(w.watch.strange)
+		w.stats.events["another account's order"] += len(w.scenario.foreign)
 		out.violation, out.trace, out.stats = w.watch.failed(), w.trace.String(), w.stats
 		w.shutdown()
 	})
@@ -136,7 +147,7 @@ func newWorld(seed uint64, m mutation) *world {
 		rng: rng, gate: newGate(), watch: newWatch(), mutated: m.complete(),
 		records: memstore.NewServer(4), broker: memstream.NewBroker(),
 		listener: &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})},
-		counts:   map[string]int{}, stats: stats{struck: map[fault]int{}, events: map[string]int{}, results: map[string]int{}},
+		counts:   map[string]int{}, busy: map[string]int{}, stamps: map[string]time.Time{}, stats: stats{struck: map[fault]int{}, events: map[string]int{}, results: map[string]int{}},
 	}
 	var err error
 	w.fingerprints, err = commands.NewKeyring([]byte("fingerprints of sim"))
@@ -146,17 +157,24 @@ func newWorld(seed uint64, m mutation) *world {
 	w.scenario = newScenario(rng, w.tokens)
 	w.faults = newFaults(rng, w.scenario.late)
 	w.watch.scenario, w.watch.faultsEnd = w.scenario, w.faults.until
+	if w.faults.back > 0 { // once the group is at rest
+		for i := range w.scenario.messages {
+			w.scenario.messages[i].at += restAfter + 4*time.Second
+		}
+	}
 	w.shareFor = []time.Duration{0, 0, time.Second}[rng.IntN(3)]
 	w.patience = []time.Duration{0, 0, 3 * time.Second}[rng.IntN(3)]
 	w.topics()
 	w.vendor()
-	for i := range 2 + rng.IntN(2) {
-		w.dispatchers = append(w.dispatchers, &process{name: fmt.Sprintf("d%d", i+1), start: w.dispatcher})
-	}
+	w.deploy()
 	w.callback = &process{name: "c1", start: w.callbackIngest}
-	for i, p := range append(slices.Clone(w.dispatchers), w.callback) {
+	processes := append(slices.Clone(w.dispatchers), w.callback)
+	rng.Shuffle(len(processes), func(i, j int) { processes[i], processes[j] = processes[j], processes[i] })
+	for i, p := range processes {
 		w.later(time.Duration(i*rng.IntN(3))*time.Second, "start "+p.name, func() { w.start(p) })
 	}
+	w.abroad()
+	w.intrude()
 	w.watch.messages = w.scenario.messages
 	for i, m := range w.scenario.messages {
 		w.later(m.at, fmt.Sprintf("write #%d %s for %s", i+1, m.request, m.order), func() { w.write(m) })
@@ -206,7 +224,7 @@ func (w *world) topics() {
 
 func (w *world) vendor() {
 	w.gateway = double.New(double.Config{
-		Accounts: map[string]string{ua: aesKey}, Script: w.scenario.script,
+		Accounts: map[string]string{ua: aesKey, accounts()[west].UA: string(accounts()[west].Key)}, Script: w.scenario.script,
 		CardScript: w.scenario.cardScript,
 		Callbacks:  &http.Client{Transport: w},
 		Gate: func(ctx context.Context, op string) double.Verdict {
@@ -312,6 +330,12 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 		w.watch.fail("5: %s", c.name)
 	}
 	f := w.faults.strike(w.rng, c)
+	switch {
+	case f == stalled && w.calmed():
+		f = none
+	case f == none && w.goesBack(c):
+		f = wentBack
+	}
 	if f != none {
 		w.stats.struck[f]++
 		w.say("%s: %s", c.name, strings.ToUpper(string(f)))
@@ -323,6 +347,7 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 		return
 	}
 	if f == stalled && c.owner != nil {
+		w.watch.upset()
 		w.silence(c.owner)
 	}
 	w.gate.release(c, f)
@@ -374,7 +399,13 @@ func (w *world) write(m message) {
 	if m.key != "" {
 		out.Key = []byte(m.key)
 	}
+	ends := []int64{w.broker.End(m.topic, 0), w.broker.End(m.topic, 1)}
 	must(w.broker.Publisher(memstream.Gates{}).Publish(context.Background(), out))
+	for partition, end := range ends {
+		if w.broker.End(m.topic, partition) > end {
+			w.stamp(m, partition, end)
+		}
+	}
 	all := w.broker.Messages(m.topic)
 	w.watch.mu.Lock()
 	defer w.watch.mu.Unlock()

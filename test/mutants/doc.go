@@ -4,6 +4,7 @@
 //	go run ./test/mutants                 all of them
 //	go run ./test/mutants -only lease     those whose name or file matches the regular expression
 //	go run ./test/mutants -list           names and what makes each dangerous
+//	go run ./test/mutants -suite sim      only the simulation looks for them
 //	go run ./test/mutants -table out.md   and a table in Markdown
 //
 // The source tree is not touched: the go command reads a mutated file through its -overlay flag. A mutant names the text

@@ -72,7 +72,7 @@ func shell() []mutant {
 		{name: "an account that is not known is executed", danger: "what a schema cannot see passes", file: dispatch,
 			old: "	if err == nil && t.route.Check != nil {", new: "	if false {"},
 		{name: "two messages are one sender", danger: "the one's proof is taken for the other's", file: driver,
-			old: "		policy.Owner = fmt.Sprintf(\"%s %s/%d/%d\", policy.Owner, m.Topic, m.Partition, m.Offset)\n", new: ""},
+			old: "	policy.Owner = d.owner()\n", new: ""},
 		{name: "a message is decided on while unfit", danger: "a wrong clock parks, or gives up, at the wrong time", file: driver,
 			old: "	case commands.Arrived, commands.Due: // a clock", new: "	case nil: // a clock"},
 		{name: "a state on a command topic is obeyed", danger: "anybody settles any order", file: "internal/operation/seal.go",
@@ -90,7 +90,7 @@ func shell() []mutant {
 		{name: "a due time has no end", danger: "one header stops a partition for ever", file: "internal/operation/seal.go",
 			old: "	due = earlier(due, d.Now().Add(most))\n", new: ""},
 		{name: "a chain of unsealed copies is held", danger: "a stranger stops a partition again and again", file: "internal/operation/seal.go",
-			old: "	if !sealed {\n		due =", new: "	if false {\n		due ="},
+			old: "	if !sealed {\n		due =", new: "	if sealed \u0026\u0026 !sealed {\n		due ="},
 		{name: "a rejected message leaves no letter", danger: "what was refused cannot be found", file: "internal/dispatch/deadletter.go",
 			old: "	return t.bury(ctx, r.Reason, r.Detail)\n", new: "	return nil\n"},
 	}

@@ -27,6 +27,7 @@ func run(args []string) int {
 	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
 	only := flags.String("only", "", "a regular expression: only mutants whose name or file matches")
 	list := flags.Bool("list", false, "print the mutants and what makes each dangerous, and exit")
+	suites := flags.String("suite", "", "a regular expression: only suites whose name matches look for them")
 	table := flags.String("table", "", "write the outcome as a Markdown table to this file")
 	workers := flags.Int("workers", max(runtime.NumCPU(), 1), "mutants that are tried at once")
 	if flags.Parse(args) != nil {
@@ -37,9 +38,15 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return exitUsage
 	}
+	suite, err := regexp.Compile(*suites)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUsage
+	}
 	var chosen []mutant
 	for _, m := range all() {
 		if pattern.MatchString(m.name) || pattern.MatchString(m.file) {
+			m = m.soughtBy(suite)
 			chosen = append(chosen, m)
 		}
 	}

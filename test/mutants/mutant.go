@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -74,6 +75,12 @@ func (o outcome) String() string {
 		word = "alive: " + o.alive
 	}
 	return fmt.Sprintf("%-60s %s (%.0f s)", o.name, word, o.took.Seconds())
+}
+
+// soughtBy leaves out the suites whose name does not match.
+func (m mutant) soughtBy(name *regexp.Regexp) mutant {
+	m.suites = slices.DeleteFunc(slices.Clone(m.suites), func(s suite) bool { return !name.MatchString(s.name) })
+	return m
 }
 
 // try plants the mistake and runs the suites until one notices it.

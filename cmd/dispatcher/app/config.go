@@ -96,6 +96,9 @@ func (c Config) witnesses() []string {
 		}
 		names = append(names, spec.ResultTopic, spec.DeadLetterTopic())
 		names = append(names, operation.DelayTopics(spec.Topic, c.Operations.Tiers(c.Withhold, spec.Topic))...)
+		if !slices.Contains(c.Topics.Names, spec.Topic) {
+			names = append(names, spec.Topic)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -75,9 +75,12 @@ func TestWitnessesAreTheTracesOfEveryEffect(t *testing.T) {
 	c.Topics.Names = []string{"alloc.receiver.query"}
 	c.Withhold.ParkTiers = []time.Duration{5 * time.Second, time.Hour}
 	require.Equal(t, []string{
+		"withhold.card.confirm",
 		"withhold.card.confirm.delay.1h", "withhold.card.confirm.delay.5s", "withhold.card.confirm.dlq",
+		"withhold.card.prebind",
 		"withhold.card.prebind.delay.1h", "withhold.card.prebind.delay.5s", "withhold.card.prebind.dlq",
 		"withhold.card.result",
+		"withhold.request",
 		"withhold.request.delay.1h", "withhold.request.delay.5s", "withhold.request.dlq", "withhold.result",
 	}, c.witnesses())
 }

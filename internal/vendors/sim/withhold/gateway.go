@@ -135,6 +135,9 @@ type Entry struct {
 	settled time.Time
 }
 
+// account is an order as one ua knows it: two accounts may have orders of one number, and neither sees the other's.
+type account struct{ ua, order string }
+
 // Gateway is the double. It is an http.Handler and safe for concurrent use.
 type Gateway struct {
 	config Config
@@ -144,8 +147,9 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	entries  []*Entry
-	byOrder  map[string][]*Entry
-	attempts map[string]int
+	byOrder  map[string][]*Entry // of all accounts
+	attempts map[string]int      // by order, of all accounts
+	tried    map[account]int
 	ties     []*Tie
 	// cardAttempts are the submissions of the card methods by "<method>/<requestId>".
 	cardAttempts map[string]int
@@ -180,7 +184,7 @@ func New(c Config) *Gateway {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Gateway{
 		config: c, ctx: ctx, stop: stop,
-		byOrder: map[string][]*Entry{}, attempts: map[string]int{}, cardAttempts: map[string]int{},
+		byOrder: map[string][]*Entry{}, attempts: map[string]int{}, tried: map[account]int{}, cardAttempts: map[string]int{},
 	}
 }
 
@@ -228,19 +232,47 @@ func (g *Gateway) Orders() []Summary {
 	return out
 }
 
-// Order returns the summary of one order; all is zero but its number if it was never submitted.
+// Order returns the summary of one order in all accounts; all is zero but its number if it was never submitted.
 func (g *Gateway) Order(order string) Summary {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.summary(order)
 }
 
+// OrderOf is Order in the account of one ua; Attempts are those of all.
+func (g *Gateway) OrderOf(ua, order string) Summary {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sum(order, g.of(ua, order))
+}
+
+// Enter writes an order into the ledger as if another client of the account had submitted it.
+func (g *Gateway) Enter(ua, order, amount, payType string, plan Plan) {
+	g.mu.Lock()
+	e := g.accept(ua, withholdParams{BizOrderNo: order, Amount: amount, PayType: payType}, plan)
+	g.mu.Unlock()
+	g.follow(e)
+}
+
+// of returns the entries of an order in one account. The caller holds the lock.
+func (g *Gateway) of(ua, order string) []*Entry {
+	var own []*Entry
+	for _, e := range g.byOrder[order] {
+		if e.UA == ua {
+			own = append(own, e)
+		}
+	}
+	return own
+}
+
 // Moves is how many times money moved for the order.
 func (g *Gateway) Moves(order string) int { return g.Order(order).Moved }
 
-func (g *Gateway) summary(order string) Summary {
+func (g *Gateway) summary(order string) Summary { return g.sum(order, g.byOrder[order]) }
+
+func (g *Gateway) sum(order string, entries []*Entry) Summary {
 	s := Summary{Order: order, Attempts: g.attempts[order]}
-	for _, e := range g.byOrder[order] {
+	for _, e := range entries {
 		s.Accepted++
 		s.Status, s.Amount = e.Status, e.Amount
 		if e.Status == "success" {
@@ -271,18 +303,23 @@ func (g *Gateway) Callbacks() int {
 	return g.callbacks
 }
 
-// Settle gives a pending order its final status by hand and calls back. It is an error if the order is not pending.
+// Settle gives the latest pending submission of an order its final status by hand and calls back. It is an error if there
+// is none.
 func (g *Gateway) Settle(order, final string) error {
 	if final != "success" && final != "fail" {
 		return fmt.Errorf("settling: %q is neither success nor fail", final)
 	}
 	g.mu.Lock()
-	entries := g.byOrder[order]
-	if len(entries) == 0 || entries[len(entries)-1].Status != "pending" {
+	var e *Entry
+	for _, each := range g.byOrder[order] {
+		if each.Status == "pending" {
+			e = each
+		}
+	}
+	if e == nil {
 		g.mu.Unlock()
 		return errors.New("settling: the order is not pending")
 	}
-	e := entries[len(entries)-1]
 	e.plan.Final = final
 	g.settle(e)
 	g.mu.Unlock()

@@ -111,7 +111,8 @@ func (g *Gateway) withhold(c call, p withholdParams) {
 	c.gate("act")
 	g.mu.Lock()
 	g.attempts[c.order]++
-	attempt := g.attempts[c.order]
+	g.tried[account{c.ua, c.order}]++
+	attempt := g.tried[account{c.ua, c.order}]
 	g.mu.Unlock()
 	plan := g.config.Script(c.order, attempt)
 	if plan.DropRequest {
@@ -126,7 +127,7 @@ func (g *Gateway) withhold(c call, p withholdParams) {
 		return
 	}
 	g.mu.Lock()
-	if g.config.RefuseDuplicates && len(g.byOrder[c.order]) > 0 {
+	if g.config.RefuseDuplicates && len(g.of(c.ua, c.order)) > 0 {
 		g.mu.Unlock()
 		c.refuse("订单号重复")
 		return
@@ -190,7 +191,7 @@ func (c call) answer(plan Plan, response map[string]any) {
 func (g *Gateway) query(c call) {
 	c.wait(g.config.Latency)
 	c.gate("act")
-	e, settled := g.look(c.order)
+	e, settled := g.look(c.ua, c.order)
 	if settled != nil {
 		g.startCallback(settled)
 	}
@@ -205,11 +206,11 @@ func (g *Gateway) query(c call) {
 	}
 }
 
-// look returns a copy of what a query may see, and the entry itself if the query was the one that settles it.
-func (g *Gateway) look(order string) (seen, settled *Entry) {
+// look returns a copy of what a query of one account may see, and the entry itself if the query was the one that settles it.
+func (g *Gateway) look(ua, order string) (seen, settled *Entry) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	all := g.byOrder[order]
+	all := g.of(ua, order)
 	if len(all) == 0 {
 		return nil, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strconv"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,7 +140,7 @@ func TestACopyThatWasChangedIsNotAuthentic(t *testing.T) {
 		return stream.Message{Topic: topic, Key: key, Value: value, Headers: m.Headers}
 	}
 	again := m
-	again.Headers = append(m.Headers[:len(m.Headers):len(m.Headers)], m.Headers...)
+	again.Headers = slices.Concat(m.Headers, m.Headers)
 	for name, changed := range map[string]stream.Message{
 		"another delay topic": move("t.delay.1m", m.Key, m.Value),
 		"another key":         move(m.Topic, []byte("B2"), m.Value),

@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// clocksApart is how far the clocks of two processes that call the vendor may be apart: one ahead, one behind.
-const clocksApart = settle / 5
-
 // errClock is why a process whose clock is off calls no vendor.
 var errClock = errors.New("own clock is off")
 

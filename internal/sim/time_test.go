@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"paydispatch/internal/stream"
@@ -84,8 +83,3 @@ func (w *watch) era(key string) int { return w.wipes + w.expired[key] }
 
 // forgetful reports whether the store ever lost anything without going back.
 func (w *watch) forgetful() bool { return w.wipes > 0 || len(w.expired) > 0 }
-
-// replayed reports whether a message was written for the second time.
-func (w *watch) replayed(m message) bool {
-	return slices.ContainsFunc(w.messages, func(other message) bool { return other.replayed && string(other.value) == string(m.value) })
-}

@@ -3,8 +3,8 @@ package operation_test
 import (
 	"bytes"
 	"errors"
-	"strconv"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"

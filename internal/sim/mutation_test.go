@@ -564,7 +564,7 @@ func rephased(to commands.Phase, from ...commands.Phase) func(idempotency.Record
 }
 
 // within is how many seeds a mistake may hide.
-const within = 200
+const within = 2000
 
 func TestMutationsAreCaught(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -334,13 +335,13 @@ func TestServeHoldsTheHeadUntilItIsDue(t *testing.T) {
 			}
 			return time.Time{}
 		}
-		var longest time.Duration
-		cfg.Observe.Held = func(_ string, _ int, age time.Duration) { longest = max(longest, age) }
+		var longest atomic.Int64 // told by one goroutine, read by another
+		cfg.Observe.Held = func(_ string, _ int, age time.Duration) { longest.Store(max(longest.Load(), int64(age))) }
 		h := &handler{}
 		stop, wait := serving(t, gen, h, cfg)
 		time.Sleep(time.Minute - time.Millisecond)
 		require.Empty(t, h.starts())
-		require.Greater(t, longest, 50*time.Second, "that it is held back is seen")
+		require.Greater(t, time.Duration(longest.Load()), 50*time.Second, "that it is held back is seen")
 		time.Sleep(2 * time.Millisecond)
 		require.Len(t, h.ends(), 3)
 		stop()

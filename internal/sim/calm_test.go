@@ -65,13 +65,15 @@ func (w *watch) orderOf(m stream.Message) string {
 }
 
 // mayGoBack reports whether the store may go back under a write: the group is at rest, and the message that is written
-// for is the last one of its order, which nobody else speaks of.
+// for is the order's own, and the last one, which nobody else speaks of. A question about the order does not keep what it
+// brought up.
 func (w *world) mayGoBack(c *call) bool {
 	_, order, ok := strings.Cut(c.name, " swap o:withhold:")
 	if !ok || w.calmed() || c.owner == nil || c.owner.of == nil || !w.atRest(c.owner.of) || !w.alone(order, 1) {
 		return false
 	}
-	return w.watch.only(strings.Fields(c.name)[1], order)
+	at := strings.Fields(c.name)[1]
+	return strings.HasPrefix(at, commandTopic) && w.watch.only(at, order)
 }
 
 // atRest reports whether all processes of a deployment run in one generation, and nothing is about to end it.

@@ -105,14 +105,7 @@ func (m *move) begin(e Arrived) (Action, error) {
 // none can have been. The store knows of its own losses. Beside them a record ends with its lifetime, while a topic that
 // is played again brings its message back.
 func (m *move) lost(e Arrived) time.Time {
-	if m.policy.Lifetime == 0 {
-		return e.Forgot
-	}
-	expired := m.now.Add(-m.policy.Lifetime)
-	if expired.After(e.Forgot) && m.policy.MayPrecede(e.Written, expired, m.now) {
-		return expired
-	}
-	return e.Forgot
+	return latest(e.Forgot, m.policy.Expired(e.Written, m.now))
 }
 
 // askAnew puts a question again, for another request, that found no answer before its deadline.

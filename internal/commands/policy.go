@@ -50,6 +50,18 @@ func (p Policy) MayPrecede(written, moment, now time.Time) bool {
 	return !written.After(moment.Add(p.Margin)) || written.After(now.Add(p.Margin))
 }
 
+// Expired is when at the latest the record of an operation ended that a message of this time may have belonged to; zero
+// when its record, if there was one, still stands.
+func (p Policy) Expired(written, now time.Time) time.Time {
+	if p.Lifetime == 0 {
+		return time.Time{}
+	}
+	if ended := now.Add(-p.Lifetime); p.MayPrecede(written, ended, now) {
+		return ended
+	}
+	return time.Time{}
+}
+
 // Validate names every problem of the policy at once.
 func (p Policy) Validate() error {
 	var errs []error

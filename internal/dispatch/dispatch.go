@@ -206,14 +206,16 @@ func (t *task) accept(ctx context.Context, entry commands.Arrived) error {
 
 // begin fills in what the operation begins with. A question stores nothing before it is put, so that only a look keeps
 // one that was answered from being put again, and its answer from being heard by nobody. What is sent stores its intent
-// first, and meets then what stands; a look comes before only where that is not so: in a bucket that forgot a new order
-// is asked about first, and a message that failed before is known to this process.
+// first, and meets then what stands; a look comes before only where that is not so: in a bucket that forgot, and for a
+// message that is older than records live, a new order is asked about first, and a message that failed before is known to
+// this process.
 func (t *task) begin(ctx context.Context) (err error) {
 	job := &t.job
 	job.State = commands.Begin(job.Command, job.Trace.Parent, t.route.Driver.Now())
 	job.Record = t.Store.Expect(operation.Key(*t.spec, job.Command.Key))
 	_, remembers := t.memories.of(job.Record.Key)
-	if t.spec.Effect != commands.EffectRead && job.Record.Forgot.IsZero() && !remembers {
+	expired := t.route.Driver.Policy.Expired(job.Written, job.State.FirstSeen)
+	if t.spec.Effect != commands.EffectRead && job.Record.Forgot.IsZero() && expired.IsZero() && !remembers {
 		return nil
 	}
 	if job.Record, err = t.Store.Load(ctx, job.Record.Key); err != nil {

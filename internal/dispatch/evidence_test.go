@@ -177,6 +177,14 @@ func TestAMessageOlderThanARecordIsAskedAbout(t *testing.T) {
 			})
 		})
 	}
+	inBubble(t, func(h *house) { // while its record stands it is answered by that
+		m := replayed(h, -24*time.Hour)
+		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		h.handle(m)
+		h.handle(m)
+		require.Equal(t, []string{"succeeded", "succeeded"}, h.log.kinds())
+		require.Equal(t, 1, h.vendor.asked)
+	})
 	inBubble(t, func(h *house) {
 		m := replayed(h, -22*time.Hour)
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}

@@ -22,7 +22,7 @@ func core() []mutant {
 		{name: "once: sent though older than the loss", danger: "a second text message", file: advance,
 			old: "!lost.IsZero() && m.policy.MayPrecede(e.Written, lost, m.now)", new: "false"},
 		{name: "a message older than a record is new", danger: "a replayed topic is charged again", file: advance,
-			old: "		return expired\n", new: "		return e.Forgot\n"},
+			old: "	return latest(e.Forgot, m.policy.Expired(e.Written, m.now))", new: "	return e.Forgot"},
 		{name: "the moment of the loss counts as after it", danger: "a command of the very moment may be executed", file: policy,
 			old: "!written.After(moment.Add(p.Margin))", new: "written.Before(moment.Add(p.Margin))"},
 		{name: "no margin for a producer's clock", danger: "a producer ahead of time has its command executed twice", file: policy,

@@ -62,7 +62,7 @@ func shell() []mutant {
 		{name: "a memory is forgotten by another message", danger: "a duplicate makes a verdict be forgotten", file: memory,
 			old: "return slices.DeleteFunc(all, func(l left) bool { return l.origin == origin })", new: "return slices.DeleteFunc(all, func(l left) bool { return l.origin != \"\" })"},
 		{name: "a new message does not look after a loss", danger: "it asks about what stands on record", file: dispatch,
-			old: " && job.Record.Forgot.IsZero() && !remembers {", new: " && !remembers {"},
+			old: " && job.Record.Forgot.IsZero() && expired.IsZero() && !remembers {", new: " && expired.IsZero() && !remembers {"},
 		{name: "a retry does not look", danger: "what this process did is met as a conflict only", file: dispatch,
 			old: "_, remembers := t.memories.of(job.Record.Key)", new: "_, remembers := t.memories.of(\"\")"},
 		{name: "every reused request is in doubt", danger: "for 40 days people are told to ask the vendor", file: dispatch,

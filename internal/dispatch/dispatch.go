@@ -187,7 +187,7 @@ func (t *task) accept(ctx context.Context, entry commands.Arrived) error {
 	if err != nil {
 		return err
 	}
-	if other != nil {
+	if other != nil && !t.knows(*command) {
 		return t.reject(ctx, commands.Rejection{
 			RequestID: command.RequestID, Key: command.Key, Content: command.Fingerprints[0],
 			Reason: "request_reused", Detail: t.reused(*other),

@@ -679,3 +679,23 @@ func TestAProcessThatBecomesUnfitInTheMiddle(t *testing.T) {
 		require.Equal(t, 1, h.vendor.asked)
 	})
 }
+
+// A verdict that could not be published is told by the retry of its message, though another order took its requestId when
+// the store had forgotten the first.
+func TestAClaimThatWasGoodStaysGood(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.log.fail = func(stream.Message) error { return errors.New("kafka is away") }
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+		h.log.fail = nil
+		h.server.Forget()
+		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+		thief := order("R1", "B2", "1.00")
+		thief.Offset++
+		h.handle(thief)
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, []string{"succeeded", "succeeded"}, h.log.kinds())
+		require.Equal(t, "B1", h.data(1)["biz_order_no"])
+	})
+}

@@ -7,6 +7,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/idempotency"
+	"paydispatch/internal/operation"
 )
 
 // maxMemories bounds the operations that are remembered. It is far above those whose messages a process tries at one
@@ -113,6 +114,13 @@ func (t *task) recall(carried commands.State, record idempotency.Record) (comman
 		return carried, nil
 	}
 	return t.route.Driver.Recall(believed, record, t.job.Command.Fingerprints)
+}
+
+// knows reports whether this process carried on the very command before: then its claim was good, whoever has the requestId
+// since the store forgot.
+func (t *task) knows(c commands.Command) bool {
+	memory, ok := t.memories.of(operation.Key(*t.spec, c.Key))
+	return ok && memory.RequestID == c.RequestID && slices.Contains(c.Fingerprints, memory.Fingerprint)
 }
 
 // remember keeps what is known of an operation whose message is going to be tried again, and forgets it once the message

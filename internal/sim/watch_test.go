@@ -201,8 +201,10 @@ func (w *watch) wiped() {
 	if w.wipes++; w.wipes == 1 {
 		w.firstWipe = time.Now()
 	}
-	if len(w.records) > 0 { // else nothing is lost
-		w.lastWipe = time.Now()
+	for key := range w.records {
+		if strings.HasPrefix(key, "o:") { // a claim alone is of nothing that was done
+			w.lastWipe = time.Now()
+		}
 	}
 	clear(w.records)
 	clear(w.written)

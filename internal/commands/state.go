@@ -120,8 +120,11 @@ func plainAmount(amount string) string {
 // that could be: a lease after the store was found to have forgotten, or after now when it does not say.
 func (s State) Forgotten(last time.Time) State {
 	s.SentAt = latest(s.SentAt, last)
-	if s.Phase == Waiting {
+	switch s.Phase {
+	case Waiting:
 		s.Phase = Asking
+	case Announced:
+		s.Phase = Settled
 	}
 	return s
 }
@@ -150,7 +153,9 @@ func (s State) Joined(memory State) (joined State, news bool) {
 	case s.Phase.Final():
 		return s, false
 	case memory.Phase.Final():
-		return memory.outlived(s), true
+		joined = memory.outlived(s)
+		joined.Phase = Settled // whoever the record was for has not heard of it
+		return joined, true
 	case memory.disproves(s):
 		joined = memory.outlived(s)
 		joined.Sends, joined.SentAt = memory.Sends, memory.SentAt

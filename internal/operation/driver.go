@@ -175,6 +175,9 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 		if err := r.fit(); err != nil {
 			return r.outcome(commands.Action{}), r.failed(err)
 		}
+		if r.state.Phase == commands.New {
+			r.state.FirstSeen = d.Now() // the clock may have been off before, and the deadline counts from it
+		}
 	}
 	policy := d.Policy
 	policy.Owner = d.owner()

@@ -213,7 +213,8 @@ func (t *task) begin(ctx context.Context) (err error) {
 	job := &t.job
 	job.State = commands.Begin(job.Command, job.Trace.Parent, t.route.Driver.Now())
 	job.Record = t.Store.Expect(operation.Key(*t.spec, job.Command.Key))
-	_, remembers := t.memories.of(job.Record.Key)
+	_, own, other := t.memories.of(job.Record.Key, job.Command.Fingerprints)
+	remembers := own || other != nil
 	expired := t.route.Driver.Policy.Expired(job.Written, job.State.FirstSeen)
 	if t.spec.Effect != commands.EffectRead && job.Record.Forgot.IsZero() && expired.IsZero() && !remembers {
 		return nil

@@ -699,3 +699,39 @@ func TestAClaimThatWasGoodStaysGood(t *testing.T) {
 		require.Equal(t, "B1", h.data(1)["biz_order_no"])
 	})
 }
+
+// What this process remembers of one content of an order is no news about another one, whether that one is on record or in
+// a parked copy alone.
+func TestAMemoryIsOfOneContent(t *testing.T) {
+	t.Parallel()
+	key := operation.Key(spec, "B1")
+	for name, lost := range map[string]bool{"the other one is on record": false, "the other one is in its copy alone": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(h *house) {
+				h.store.swapped = func(name string, value []byte, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+					if s, err := commands.DecodeState(value); name == key && err == nil && s.Phase == commands.Settled {
+						return idempotency.Record{}, idempotency.ErrUnavailable
+					}
+					return do()
+				}
+				h.vendor.sends = []answer{says(commands.StatusFailed)}
+				require.Error(t, h.Handle(context.Background(), order("R1", "B1", "1.00")))
+				h.store.swapped = nil
+				h.drop(key) // the store went back, and another process takes up another content
+				h.vendor.sends = []answer{says(commands.StatusPending)}
+				other := order("R2", "B1", "2.00")
+				other.Offset++
+				require.NoError(t, h.restart().Handle(context.Background(), other))
+				if lost {
+					h.drop(key)
+				}
+				h.vendor.asks = []answer{says(commands.StatusSucceeded)}
+				h.handle(h.due())
+				require.Equal(t, []string{"pending", "succeeded"}, h.log.kinds())
+				require.Equal(t, "2.00", h.data(1)["amount"])
+				require.Equal(t, "R2", h.data(1)["requestId"])
+			})
+		})
+	}
+}

@@ -72,22 +72,26 @@ func (m *memories) forget(key, origin string) {
 	}
 }
 
-// of returns what is remembered of an operation, joined into one state; ok is false when that is nothing.
-func (m *memories) of(key string) (state commands.State, ok bool) {
+// of returns what is remembered of an operation under one content, joined into one state; ok is false when that is
+// nothing. other is what is remembered of it under another content, which is no news about this one.
+func (m *memories) of(key string, fingerprints []string) (state commands.State, ok bool, other *commands.State) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, known := m.byKey[key]
 	if !known {
-		return commands.State{}, false
+		return commands.State{}, false, nil
 	}
-	for i, l := range at(e).left {
-		if i == 0 {
-			state = l.state
-			continue
+	for _, l := range at(e).left {
+		switch {
+		case !slices.Contains(fingerprints, l.state.Fingerprint):
+			other = &l.state
+		case !ok:
+			state, ok = l.state, true
+		default:
+			state, _ = state.Joined(l.state)
 		}
-		state, _ = state.Joined(l.state)
 	}
-	return state, true
+	return state, ok, other
 }
 
 func at(e *list.Element) *remembered {
@@ -100,10 +104,15 @@ func without(all []left, origin string) []left {
 }
 
 // recall returns the state to go on from: what this process remembers of the operation, what the message carries (a
-// parked copy; else a state that is New), and what is on record, joined. It is New when nothing is known at all.
+// parked copy; else a state that is New), and what is on record, joined. It is New when nothing is known at all. Where
+// nothing else is known of a new message, another content that this process had a hand in came first.
 func (t *task) recall(carried commands.State, record idempotency.Record) (commands.State, error) {
 	believed := carried
-	if memory, ok := t.memories.of(record.Key); ok {
+	memory, ok, other := t.memories.of(record.Key, t.job.Command.Fingerprints)
+	switch {
+	case !ok && other != nil && !other.Untouched() && record.Version == 0 && carried.Phase == commands.New:
+		return *other, nil
+	case ok:
 		believed = memory
 		if carried.Phase != commands.New {
 			believed, _ = memory.Joined(carried)
@@ -119,8 +128,8 @@ func (t *task) recall(carried commands.State, record idempotency.Record) (comman
 // knows reports whether this process carried on the very command before: then its claim was good, whoever has the requestId
 // since the store forgot.
 func (t *task) knows(c commands.Command) bool {
-	memory, ok := t.memories.of(operation.Key(*t.spec, c.Key))
-	return ok && memory.RequestID == c.RequestID && slices.Contains(c.Fingerprints, memory.Fingerprint)
+	memory, ok, _ := t.memories.of(operation.Key(*t.spec, c.Key), c.Fingerprints)
+	return ok && memory.RequestID == c.RequestID
 }
 
 // remember keeps what is known of an operation whose message is going to be tried again, and forgets it once the message

@@ -360,7 +360,7 @@ func (r *run) take(standing idempotency.Record) error {
 func (r *run) takeOver(state commands.State) error {
 	ours := state.Fingerprint == r.began || slices.Contains(r.job.Command.Fingerprints, state.Fingerprint)
 	if ours && r.state.Phase != commands.New {
-		state = r.joined(state, *r.state)
+		state = r.joined(state, *r.state, r.job.Command.Fingerprints)
 	}
 	*r.state = state
 	switch r.job.Entry.(type) {
@@ -397,16 +397,18 @@ func (d *Driver) Recall(memory commands.State, rec idempotency.Record, fingerpri
 		return memory.Forgotten(d.last(rec)), nil
 	}
 	state, err := decode(rec.Value)
-	if err != nil || state.Fingerprint != memory.Fingerprint && !slices.Contains(fingerprints, state.Fingerprint) {
+	if err != nil {
 		return state, err
 	}
-	return d.joined(state, memory), nil
+	return d.joined(state, memory, fingerprints), nil
 }
 
-// joined returns what must be believed of an operation with this record and a memory beside it. A question can be put
-// again, so that for one the record is as good.
-func (d *Driver) joined(record, memory commands.State) commands.State {
-	if d.Policy.Spec.Effect != commands.EffectRead {
+// joined returns what must be believed of an operation with this record and a memory beside it. A memory of another
+// content is no news about this one. A question can be put again, so that for one the record is as good.
+func (d *Driver) joined(record, memory commands.State, fingerprints []string) commands.State {
+	same := record.Fingerprint == memory.Fingerprint ||
+		slices.Contains(fingerprints, record.Fingerprint) && slices.Contains(fingerprints, memory.Fingerprint)
+	if same && d.Policy.Spec.Effect != commands.EffectRead {
 		record, _ = record.Joined(memory)
 	}
 	return record

@@ -51,7 +51,7 @@ func (s Status) String() string {
 // Final reports whether the status settles an order.
 func (s Status) Final() bool { return s == StatusSucceeded || s == StatusFailed }
 
-// Reply is a vendor's word about one order. Package operation scrubs it of everything that must not leave before the
+// Reply is what a vendor said about one order. Package operation scrubs it of everything that must not leave before the
 // core gets it, whatever the adapter did.
 type Reply struct {
 	Status Status `json:"status"`

@@ -18,7 +18,7 @@ import (
 	"paydispatch/schemas"
 )
 
-// limited is a log that takes so many bytes a message in the topics whose names begin so.
+// limited is a log whose topics with this prefix take messages of at most limit bytes.
 func limited(limit int, prefix string) func(stream.Message) error {
 	return func(m stream.Message) error {
 		n := len(m.Key) + len(m.Value)

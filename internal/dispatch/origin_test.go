@@ -44,7 +44,7 @@ func with(m stream.Message, name string, value []byte) stream.Message {
 	return m
 }
 
-// settledState is what a stranger would have told of an order that nobody executed.
+// settledState is a verdict that a stranger made up, about an order that was not executed.
 func settledState(t *testing.T, of stream.Message) []byte {
 	t.Helper()
 	ring, err := commands.NewKeyring([]byte("0123456789abcdef"))
@@ -149,7 +149,7 @@ func TestACopyOfTheVersionBefore(t *testing.T) {
 		require.Equal(t, []string{"succeeded"}, h.log.kinds())
 		require.Equal(t, 1, h.vendor.sent)
 	})
-	inBubble(t, func(h *house) { // a stranger's verdict in it tells nobody anything
+	inBubble(t, func(h *house) { // a verdict that a stranger made up is not read
 		m := order("R1", "B1", "1.00")
 		m.Topic = "withhold.request.delay.5s"
 		h.vendor.asks = []answer{says(commands.StatusFailed)}

@@ -87,7 +87,7 @@ func (r *run) giveUp(ctx context.Context, why error) (done bool, err error) {
 }
 
 // Ours returns the headers of a message that count for its handling: those that this program writes to parked copies,
-// and the trace. What a sender adds beside them is for nobody here.
+// and the trace. Nothing here reads what a sender adds beside them.
 func Ours(headers []stream.Header) []stream.Header {
 	ours := append(marks(), HeaderTrace, HeaderTraceState)
 	return slices.DeleteFunc(slices.Clone(headers), func(h stream.Header) bool { return !slices.Contains(ours, h.Key) })

@@ -122,8 +122,8 @@ func holds(p commands.Policy) map[string]time.Duration {
 // on a delay topic only, and never for longer than Hold from now.
 //
 // What is not sealed is held no longer than that from its own time either, nor from the beginning of this process: the
-// version before parked it earlier than that, or while the roll-out lasted. So nobody can hold a partition back again
-// and again by writing many copies.
+// version before parked it earlier than that, or while the roll-out lasted. So writing many copies does not hold a
+// partition back again and again.
 func (d *Driver) Due(m stream.Message) time.Time {
 	most := d.Hold(m.Topic)
 	due, ok := moment(m, HeaderDue)

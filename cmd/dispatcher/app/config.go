@@ -77,8 +77,8 @@ func defaults() Config {
 	}
 }
 
-// tolerance is how far the clock of this process may be off before it calls no vendor about what has an effect; 0 where
-// it serves nothing that has one.
+// tolerance is how far the clock of this process may be off before it calls no vendor; 0, for no bound, where it
+// serves nothing that has an effect.
 func (c Config) tolerance() time.Duration {
 	if !c.serves(withholdTopics()) {
 		return 0

@@ -39,7 +39,7 @@ type entry struct {
 	expires time.Time
 }
 
-// NewServer returns an empty server of so many buckets; 0 or less means 256. Its clock is time.Now.
+// NewServer returns an empty server with this number of buckets; 0 or less means 256. Its clock is time.Now.
 func NewServer(buckets int) *Server {
 	if buckets <= 0 {
 		buckets = defaultBuckets
@@ -115,7 +115,7 @@ func (s *Server) Rewind(to Snapshot, which func(key string, bucket int) bool) {
 	}
 }
 
-// Len returns how many records stand, the expired ones that nobody met since included.
+// Len returns the number of records, including expired ones that were not read since.
 func (s *Server) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

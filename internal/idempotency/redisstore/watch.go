@@ -233,7 +233,7 @@ func (s *Store) mark(ctx context.Context, on share, found sight) error {
 			return err
 		}
 	}
-	if found.clock.RoundTrip() <= jumpOf/4 { // a slower one can not tell when the server's word was said
+	if found.clock.RoundTrip() <= jumpOf/4 { // a slower one cannot tell when the server read its clock
 		for _, bucket := range on.buckets {
 			s.health.clocks[bucket] = found.clock
 		}
@@ -262,7 +262,7 @@ func (s *Store) gone(on share, found sight) (why string, lost []int) {
 	return why, lost
 }
 
-// markLost marks a bucket as lost now, whatever stands there.
+// markLost marks a bucket as lost now, whatever its epoch is.
 func (s *Store) markLost(ctx context.Context, bucket int) error {
 	found := ""
 	if known := s.known[bucket].Load(); known != nil {

@@ -2,6 +2,7 @@ package daxpay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -89,12 +90,7 @@ func (c *Client) Check(cmd commands.Command) error {
 }
 
 // Account returns the name of the account that a command's word stands for: "" means the default one.
-func (c *Client) Account(word string) string {
-	if word == "" {
-		return c.fallback
-	}
-	return word
-}
+func (c *Client) Account(word string) string { return cmp.Or(word, c.fallback) }
 
 // decode reads a command and finds its account.
 func (c *Client) decode(cmd commands.Command) (Query, *Account, error) {

@@ -1,6 +1,7 @@
 package esign
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,12 +91,7 @@ func (c *Client) Check(cmd commands.Command) error {
 }
 
 // Account returns the name of the account that a command's word stands for: "" means the default one.
-func (c *Client) Account(word string) string {
-	if word == "" {
-		return c.fallback
-	}
-	return word
-}
+func (c *Client) Account(word string) string { return cmp.Or(word, c.fallback) }
 
 func (c *Client) app(account string) (app, error) {
 	a, ok := c.apps[c.Account(account)]

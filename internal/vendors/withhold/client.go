@@ -2,6 +2,7 @@ package withhold
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,12 +96,7 @@ func (c *Client) decode(cmd commands.Command) (Order, merchant, error) {
 }
 
 // Account returns the name of the account that a command's word stands for: "" means the default one.
-func (c *Client) Account(word string) string {
-	if word == "" {
-		return c.fallback
-	}
-	return word
-}
+func (c *Client) Account(word string) string { return cmp.Or(word, c.fallback) }
 
 func (c *Client) merchant(account string) (merchant, error) {
 	m, ok := c.merchants[c.Account(account)]

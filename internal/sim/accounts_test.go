@@ -58,7 +58,11 @@ func (s *scenario) abroad(rng *rand.Rand, o *order) {
 		if o.plan.Final == "fail" {
 			plan.Final = "success"
 		}
-		s.foreign = append(s.foreign, foreignOrder{o.no, uaOf(other(o.account)), at(rng), plan})
+		entered := at(rng)
+		if rng.IntN(2) == 0 {
+			entered = 0
+		}
+		s.foreign = append(s.foreign, foreignOrder{o.no, uaOf(other(o.account)), entered, plan})
 	}
 }
 

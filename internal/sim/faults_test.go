@@ -20,14 +20,21 @@ type faults struct {
 	early       bool // from has not come
 	// back is in percent of the writes under which the store may go back: it does so only where a group is at rest.
 	back int
+	// intents is in percent of the intents under which a process stands still until just before its lease is over, while
+	// something befalls the store or the group.
+	intents int
+	// unreached: the first submission of each command finds no connection.
+	unreached bool
+	// text, if set, is what befalls one text message instead of all else.
+	text *text
 }
 
-func newFaults(rng *rand.Rand, late bool) faults {
+func newFaults(rng *rand.Rand, s *scenario) faults {
 	f := faults{left: rng.IntN(25), often: 2 + rng.IntN(20), rarely: rng.IntN(40), until: faultsEnd}
-	if late && rng.IntN(2) == 0 {
+	if s.late && rng.IntN(2) == 0 {
 		f.from, f.until = lateFaults, lateFaults+faultsEnd+time.Minute
 	}
-	switch rng.IntN(5) {
+	switch rng.IntN(7) {
 	case 0:
 		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
 	case 1:
@@ -36,6 +43,13 @@ func newFaults(rng *rand.Rand, late bool) faults {
 		if rng.IntN(2) == 0 {
 			f.back, f.rarely = 20+rng.IntN(40), 0
 			f.only = []kind{kindSwap, kindDial, kindReply}
+		}
+	case 3, 4:
+		f.atIntents(rng)
+	case 5:
+		if s.has(cardTopic) {
+			f.text = &text{twin: rng.IntN(2) == 0}
+			f.left, f.rarely = 0, 0
 		}
 	}
 	return f
@@ -62,20 +76,31 @@ func odds(k kind) []fault {
 	case kindReceive:
 		return []fault{lostRequest, lostRequest, reset, slow}
 	case kindReply:
-		return []fault{lostReply, lostReply, reset, status500, garbage, slow}
+		return []fault{lostReply, lostReply, reset, status500, garbage, slow, crossed}
 	case kindAnswer:
 		return []fault{stalled}
 	case kindCallback:
-		return []fault{unavailable, lostReply, slow}
+		return []fault{unavailable, lostReply, slow, crossed}
 	}
 	return nil
 }
 
 // strike decides what happens to a call that goes on now.
 func (f *faults) strike(rng *rand.Rand, c *call) fault {
+	switch {
+	case f.strikesIntent(rng, c):
+		return stalled
+	case f.reachesNobody(c):
+		return unavailable
+	case f.text != nil:
+		return f.text.strike(c)
+	}
 	all := odds(c.kind)
 	if c.held {
 		all = slices.DeleteFunc(all, func(f fault) bool { return f == slow })
+	}
+	if !crosses(c) {
+		all = slices.DeleteFunc(all, func(f fault) bool { return f == crossed })
 	}
 	if f.only != nil && !slices.Contains(f.only, c.kind) {
 		return none
@@ -84,6 +109,9 @@ func (f *faults) strike(rng *rand.Rand, c *call) fault {
 		return none
 	}
 	f.left--
+	if f.intents > 0 && slices.Contains(all, slow) && rng.IntN(2) == 0 {
+		return slow
+	}
 	return all[rng.IntN(len(all))]
 }
 
@@ -98,13 +126,19 @@ func (w *world) goesBack(c *call) bool {
 }
 
 // delay is how long a slow call takes.
-func (f *faults) delay(rng *rand.Rand, c *call) time.Duration {
-	longest := 12 * time.Second
+func (f *faults) delay(rng *rand.Rand, c *call, timeout time.Duration) time.Duration {
+	longest := 2 * timeout
+	if c.kind == kindDial {
+		longest = timeout
+	}
 	if c.kind == kindReceive {
 		longest = wireDelay
 	}
 	if c.kind == kindCallback {
 		longest = time.Minute
+	}
+	if f.intents > 0 && rng.IntN(3) > 0 {
+		return longest - between(rng, time.Millisecond, 200*time.Millisecond)
 	}
 	return time.Duration(1+rng.Int64N(int64(longest/time.Millisecond)-1)) * time.Millisecond
 }
@@ -116,7 +150,7 @@ func (w *world) misfortune() bool {
 		f.left = 0
 	}
 	f.early = time.Since(w.watch.started) < f.from
-	if w.calmed() || f.early || f.left == 0 || w.rng.IntN(1000) >= f.rarely {
+	if w.calmed() || w.denies() || f.early || f.left == 0 || w.rng.IntN(1000) >= f.rarely {
 		return false
 	}
 	living := w.living()
@@ -125,7 +159,7 @@ func (w *world) misfortune() bool {
 	}
 	victim := living[w.rng.IntN(len(living))]
 	happened := true
-	switch w.rng.IntN(15) {
+	switch w.rng.IntN(17) {
 	case 0, 1, 2:
 		w.kill(victim)
 	case 3:
@@ -151,6 +185,8 @@ func (w *world) misfortune() bool {
 		w.loseReplicas()
 	case 14:
 		happened = w.rewind()
+	case 15, 16:
+		happened = w.deny()
 	case 11:
 		happened = w.replay()
 		w.stats.events["old callback"]++

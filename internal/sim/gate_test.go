@@ -43,6 +43,7 @@ const (
 	reset       fault = "reset"
 	status500   fault = "status 500"
 	garbage     fault = "garbage 200"
+	crossed     fault = "crossed" // the vendor says something else, about something else
 )
 
 // call is one call parked at the gate.
@@ -57,6 +58,8 @@ type call struct {
 	until time.Time
 	deaf  bool
 	held  bool
+	// intent marks the write of an intent to send.
+	intent bool
 }
 
 func (c *call) free(now time.Time) bool {

@@ -320,7 +320,7 @@ func otherMutations() []mutation {
 			publisher: func(p stream.Publisher) stream.Publisher {
 				return publishes(func(ctx context.Context, m stream.Message) error {
 					if strings.HasPrefix(m.Topic, pollTopic+".delay.") {
-						m.Topic = operation.DelayTopic(pollTopic, tiers()[0])
+						m.Topic = operation.DelayTopic(pollTopic, easy().tiers[0])
 					}
 					return p.Publish(ctx, m)
 				})

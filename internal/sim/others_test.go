@@ -214,8 +214,8 @@ func tie(request, payType, phone string, at time.Duration) message {
 }
 
 // cardScript is the double's: a card is tied, or refused with words that quote it.
-func (s *scenario) cardScript(_, request string, _ int) double.Plan {
-	if s.refused[request] {
+func (s *scenario) cardScript(_, request string, attempt int) double.Plan {
+	if s.refused[request] && (attempt == 1 || !s.relents) {
 		return double.Plan{Refuse: "预绑卡失败 " + card}
 	}
 	return double.Plan{}
@@ -227,7 +227,11 @@ func (s *scenario) queries(rng *rand.Rand) {
 	orders := s.messages
 	for i := range 1 + rng.IntN(3) {
 		about := orders[rng.IntN(len(orders))]
-		m := question(fmt.Sprintf("Q%d", i+1), about.order, s.asked(rng, about.order), between(rng, 0, time.Minute))
+		when := between(rng, 0, time.Minute)
+		if s.accounts && rng.IntN(2) == 0 { // while the order is under way
+			when = about.at + between(rng, 0, 10*time.Second)
+		}
+		m := question(fmt.Sprintf("Q%d", i+1), about.order, s.asked(rng, about.order), when)
 		if o := s.orders[about.order]; o != nil && o.plan.Pending && o.plan.After == 0 && o.plan.Queries == 0 {
 			// Nobody but a question finds out what became of it after its deadline.
 			o.plan.NoCallback = rng.IntN(2) == 0

@@ -61,9 +61,12 @@ func (s *gatedStore) Load(ctx context.Context, key string) (idempotency.Record, 
 func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	away := fmt.Errorf("%w: %w", idempotency.ErrUnavailable, errFault)
 	name := nameOf(ctx) + " swap " + was.Key
+	if intends(value) && s.w.fit(s.owner, s.view.Fit) != nil {
+		s.w.watch.fail("12: %s stores an intent, and may call no vendor", s.owner.name)
+	}
 	limited, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	f := s.w.gate.enter(limited, s.owner, kindSwap, name)
+	f := s.w.gate.park(&call{name: name, kind: kindSwap, owner: s.owner, ctx: limited, intent: intends(value)})
 	if limited.Err() != nil && f != killed {
 		return idempotency.Record{}, away
 	}
@@ -84,7 +87,7 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 		}()
 	case stalled:
 		rec, err := s.land(ctx, was, value)
-		if s.w.gate.park(s.w.stalledCall(s.owner, name)) == killed {
+		if s.w.gate.park(s.w.stalledSwap(s.owner, name, value)) == killed {
 			return idempotency.Record{}, away
 		}
 		return rec, err
@@ -213,7 +216,7 @@ func (c caller) Ask(ctx context.Context, cmd commands.Command) (commands.Reply, 
 func (c caller) inHand(ctx context.Context) {
 	name := nameOf(ctx) + " is answered"
 	if c.world.gate.enter(context.WithoutCancel(ctx), c.owner, kindAnswer, name) == stalled {
-		c.world.gate.park(c.world.stalledCall(c.owner, name))
+		c.world.gate.park(c.world.stalledAnswer(c.owner, name))
 	}
 }
 
@@ -324,6 +327,10 @@ func (w *world) vendorSide(rw http.ResponseWriter, r *http.Request) {
 		_, _ = rw.Write(reply.Body.Bytes())
 	case lostReply:
 		hang()
+	case crossed:
+		reply.Body = crossedReply(reply.Body.Bytes())
+		w.watch.said(r.URL.Path, body, reply.Body.Bytes())
+		_, _ = rw.Write(reply.Body.Bytes())
 	case status500:
 		http.Error(rw, "upstream gone", http.StatusInternalServerError)
 	case garbage:
@@ -356,6 +363,9 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 		return res, err
 	case lostReply:
 		_, _ = w.ingest(r, order, name)
+	case crossed:
+		r.Body, r.Header = io.NopCloser(strings.NewReader(w.crossedCallback(order))), http.Header{"Content-Type": {"application/json"}}
+		return w.ingest(r, order, name)
 	}
 	return nil, errFault
 }
@@ -388,7 +398,11 @@ func (w *world) lateCall(name string) *call {
 
 // stalledCall is a process that stands still (SIGSTOP, a long pause) between the effect and its hearing of it.
 func (w *world) stalledCall(owner *incarnation, name string) *call {
-	until := time.Now().Add(spread(name, 5*time.Second, longestStall))
+	return w.standstill(owner, name, spread(name, 5*time.Second, longestStall))
+}
+
+func (w *world) standstill(owner *incarnation, name string, d time.Duration) *call {
+	until := time.Now().Add(d)
 	w.gate.still(owner, until)
 	return &call{name: name + " stalled", owner: owner, ctx: context.Background(), deaf: true, held: true, until: until}
 }

@@ -32,8 +32,6 @@ import (
 // The times of a run. settle exceeds wireDelay and queryLag together, as the policy asks, and by little: a request that
 // leaves after its lease, or a settle delay that begins too early, is seen.
 const (
-	vendorTimeout = 6 * time.Second
-	lease         = 10 * time.Second
 	settle        = 17 * time.Second
 	wireDelay     = 8 * time.Second // the longest a request is on its way once it was written
 	queryLag      = 8 * time.Second // the longest a charge is hidden from queries
@@ -58,8 +56,22 @@ const (
 	identityHost = "identity.example.com"
 )
 
-func tiers() []time.Duration {
-	return []time.Duration{2 * time.Second, 10 * time.Second, 30 * time.Second}
+// pace is how long a submission may take, and how long a copy waits.
+type pace struct {
+	timeout, lease time.Duration
+	tiers          []time.Duration
+}
+
+// easy leaves much time between the end of a submission and the moment at which a missing order counts.
+func easy() pace {
+	return pace{6 * time.Second, 10 * time.Second, []time.Duration{2 * time.Second, 10 * time.Second, 30 * time.Second}}
+}
+
+// tight leaves as little as the policy allows: a lease of nearly the settle delay, and tiers that end just after a missing
+// order counts, without a lease before it and with one.
+func tight() pace {
+	seconds := func(n time.Duration) time.Duration { return n * time.Second }
+	return pace{seconds(15), seconds(16), []time.Duration{seconds(1), seconds(2), seconds(5), seconds(11), seconds(21), seconds(37)}}
 }
 
 // process is a place where one incarnation after another runs.
@@ -145,7 +157,7 @@ func (i *incarnation) cut() {
 
 func (w *world) policy(spec commands.Spec, owner string) commands.Policy {
 	p := commands.Policy{
-		Spec: spec, Owner: owner, Lease: lease, Settle: settle, MaxSends: maxSends, Tiers: tiers(),
+		Spec: spec, Owner: owner, Lease: w.scenario.pace.lease, Settle: settle, MaxSends: maxSends, Tiers: w.scenario.pace.tiers,
 		Lifetime: w.scenario.lifetime, Margin: margin,
 	}
 	p.Deadline, p.Patience = deadlineOf(spec), w.patience
@@ -165,12 +177,15 @@ func deadlineOf(spec commands.Spec) time.Duration {
 	return deadline
 }
 
+// longest is the longest time for which a copy waits.
+func (p pace) longest() time.Duration { return p.tiers[len(p.tiers)-1] }
+
 // dispatcher starts one as cmd/dispatcher does, on twins.
 func (w *world) dispatcher(p *process) *incarnation {
 	inc := newIncarnation(p)
 	ctx, cancel := context.WithCancel(context.Background())
 	inc.cancel = cancel
-	inc.clock.little = spread(inc.name+" clock", -tolerance(), tolerance())
+	inc.clock.little = w.little(inc.name)
 	gated := &gatedStore{w: w, owner: inc, view: memstore.New(w.records, memstore.Config{Lifetime: w.scenario.lifetime})}
 	store := w.mutated.store(w, gated)
 	publisher := w.mutated.publisher(&gatedPublisher{w: w, owner: inc})
@@ -210,7 +225,7 @@ func (w *world) routes(
 		Accounts: accounts(), DefaultAccount: home,
 		MissingWords: []string{"订单不存在"}, MaxAmount: "50000.00",
 		NotifyURL: func(order string) string { return callback.URL(base, "withhold", w.tokens, order) },
-		HTTP:      wire.Config{Timeout: vendorTimeout, DialContext: w.dial(inc)},
+		HTTP:      wire.Config{Timeout: w.scenario.pace.timeout, DialContext: w.dial(inc)},
 	})
 	must(err)
 	flows := w.esign(inc, w.shareFor)
@@ -220,7 +235,7 @@ func (w *world) routes(
 	) *operation.Driver {
 		v = w.mutated.vendor(spec.Topic, v)
 		c := operation.Config{
-			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Timeout: vendorTimeout, Logger: slog.New(slog.DiscardHandler),
+			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Timeout: w.scenario.pace.timeout, Logger: slog.New(slog.DiscardHandler),
 			Keys: w.fingerprints, Now: func() time.Time { return w.now(inc) }, Fit: func() error { return w.fit(inc, fit) },
 		}
 		if spec.Effect != commands.EffectRead {
@@ -261,7 +276,7 @@ func (w *world) witnesses(of *deployment) []string {
 		if s.Effect == commands.EffectRead {
 			continue
 		}
-		names = append(append(names, s.ResultTopic, s.DeadLetterTopic()), operation.DelayTopics(s.Topic, tiers())...)
+		names = append(append(names, s.ResultTopic, s.DeadLetterTopic()), operation.DelayTopics(s.Topic, w.scenario.pace.tiers)...)
 		if !of.serves(s.Topic) {
 			names = append(names, s.Topic)
 		}
@@ -279,7 +294,7 @@ func (w *world) esign(inc *incarnation, shareFor time.Duration) *esign.Client {
 	client, err := esign.New(esign.Config{
 		URL:      "http://" + identityHost,
 		Accounts: map[string]esign.Account{"main": {AppID: appID, Secret: appSecret}}, DefaultAccount: "main",
-		HTTP: wire.Config{Timeout: vendorTimeout, DialContext: w.dial(inc)}, ShareFor: shareFor,
+		HTTP: wire.Config{Timeout: w.scenario.pace.timeout, DialContext: w.dial(inc)}, ShareFor: shareFor,
 	})
 	must(err)
 	return client
@@ -310,7 +325,7 @@ func (w *world) callbackIngest(p *process) *incarnation {
 	mux := http.NewServeMux()
 	take := func(pattern, answer string, reader callback.Reader, spec commands.Spec, asker vendors.Asker) {
 		driver, err := operation.New(operation.Config{
-			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Asker: asker, Timeout: vendorTimeout,
+			Store: store, Publisher: publisher, Policy: w.policy(spec, inc.name), Asker: asker, Timeout: w.scenario.pace.timeout,
 			Logger: slog.New(slog.DiscardHandler),
 		})
 		must(err)

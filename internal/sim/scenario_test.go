@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,11 +64,13 @@ func (m message) operation() string { return m.topic + " " + m.order }
 
 // scenario is what one seed asks of the service.
 type scenario struct {
+	pace pace
 	// specs are the command topics that it has; the first one is withhold.request.
 	specs    []commands.Spec
 	orders   map[string]*order
 	flows    map[string]*flow
 	refused  map[string]bool // by requestId: the gateway refuses to tie the card
+	relents  bool            // and does so once only
 	messages []message
 	tokens   commands.Keyring
 	// late: something is asked for long after the first deadline.
@@ -83,6 +86,10 @@ func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
 	s := &scenario{
 		specs: []commands.Spec{catalog.Withhold()}, tokens: tokens,
 		orders: map[string]*order{}, flows: map[string]*flow{}, refused: map[string]bool{},
+	}
+	s.pace = easy()
+	if rng.IntN(3) == 0 {
+		s.pace = tight()
 	}
 	s.accounts = rng.IntN(4) == 0
 	// More kinds of commands mean fewer of each, so that all seeds cost about the same.
@@ -107,6 +114,11 @@ func newScenario(rng *rand.Rand, tokens commands.Keyring) *scenario {
 	s.strangers(rng)
 	s.replays(rng)
 	return s
+}
+
+// has reports whether commands of a topic are written.
+func (s *scenario) has(topic string) bool {
+	return slices.ContainsFunc(s.specs, func(spec commands.Spec) bool { return spec.Topic == topic })
 }
 
 // debits adds withhold orders and the messages beside the ordinary ones.

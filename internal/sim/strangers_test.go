@@ -52,7 +52,7 @@ func (w *world) strange(m message, kind int) {
 	due := stream.Header{Key: operation.HeaderDue, Value: strconv.AppendInt(nil, time.Now().Add(1000*time.Hour).UnixMilli(), 10)}
 	mac := stream.Header{Key: operation.HeaderMAC, Value: []byte("MDEyMzQ1Njc4OWFiY2RlZg")}
 	verdict := stream.Header{Key: operation.HeaderState, Value: w.claimed(spec, m)}
-	topic := operation.DelayTopic(m.topic, tiers()[0])
+	topic := operation.DelayTopic(m.topic, w.scenario.pace.tiers[0])
 	var headers []stream.Header
 	switch kind {
 	case 0:
@@ -90,7 +90,7 @@ func (w *world) claimed(spec commands.Spec, m message) []byte {
 
 // overheard are our headers of a copy that waits for another operation of a topic.
 func (w *world) overheard(topic string) ([]stream.Header, bool) {
-	for _, name := range operation.DelayTopics(topic, tiers()) {
+	for _, name := range operation.DelayTopics(topic, w.scenario.pace.tiers) {
 		for _, m := range w.broker.Messages(name) {
 			if _, ok := m.Header(operation.HeaderMAC); ok {
 				return slices.Clone(m.Headers), true

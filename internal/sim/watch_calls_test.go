@@ -35,6 +35,21 @@ func (w *watch) reaches(c commands.Command, err error) {
 	defer w.mu.Unlock()
 	if vendors.ClassOf(err) != commands.ClassRetryable || err == nil {
 		w.reaching[string(c.Key)]++
+		return
+	}
+	w.unsent[string(c.Key)]++
+}
+
+// costs checks that a submission that is known not to have left costs no attempt; it needs the lock.
+func (w *watch) costs(s commands.State) {
+	if s.Topic != commandTopic {
+		return
+	}
+	if s.Phase == commands.Sending {
+		w.intents[string(s.Key)]++
+	}
+	if made := w.intents[string(s.Key)] - w.unsent[string(s.Key)]; s.Phase == commands.Waiting && s.Sends > made {
+		w.broken("13: order %s waits after %d submissions, and %d may have been made", s.Key, s.Sends, made)
 	}
 }
 

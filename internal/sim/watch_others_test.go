@@ -220,8 +220,8 @@ func (w *watch) patient(m stream.Message) {
 	if spec, _ := catalog.Find(s.Topic); spec.Effect != commands.EffectRead {
 		return
 	}
-	tier := slices.Index(operation.DelayTopics(s.Topic, tiers()), m.Topic)
-	if tier < min(s.Tries-1, len(tiers())-1) {
+	tier := slices.Index(operation.DelayTopics(s.Topic, w.scenario.pace.tiers), m.Topic)
+	if tier < min(s.Tries-1, len(w.scenario.pace.tiers)-1) {
 		w.broken("10: a question that was put %d times in vain waits in %s only", s.Tries, m.Topic)
 	}
 }

@@ -81,6 +81,8 @@ type watch struct {
 
 	submitted map[string][]string    // the amounts of submissions that an adapter was asked for, by order
 	reaching  map[string]int         // of those, the ones that may have reached the vendor
+	unsent    map[string]int         // of those, the ones that are known not to have left
+	intents   map[string]int         // that were stored, by order
 	questions map[string]int         // put about orders
 	disturbed bool                   // a process lost what it knew
 	leases    map[string]time.Time   // of the intents that were stored, by process and record
@@ -144,7 +146,7 @@ func newWatch() *watch {
 		started: time.Now(), parked: map[string][]stream.Message{}, records: map[string][]byte{},
 		written: map[string]time.Time{}, expired: map[string]int{}, rewinds: map[string]bool{}, strange: map[string]bool{},
 		settled: map[string][]settlement{}, commands: map[string][]stream.Message{}, sent: map[string]int{}, wanted: map[string]int{},
-		submitted: map[string][]string{}, reaching: map[string]int{}, questions: map[string]int{}, leases: map[string]time.Time{},
+		submitted: map[string][]string{}, reaching: map[string]int{}, unsent: map[string]int{}, intents: map[string]int{}, questions: map[string]int{}, leases: map[string]time.Time{},
 		words: map[string][]string{}, recorded: map[string][]string{}, moves: map[string][]string{}, progress: map[string][][2]string{},
 	}
 }
@@ -234,6 +236,7 @@ func (w *watch) stored(name, key string, value []byte) {
 	} else if next.Topic == cardTopic && next.Phase == commands.Sending {
 		w.fresh(name)
 	}
+	w.costs(next)
 	if next.Phase == commands.Pending {
 		w.recorded[key] = append(w.recorded[key], progressOf(next.Topic, next.Seen))
 	}
@@ -345,7 +348,7 @@ func (w *watch) unresolved(e event) {
 			told++
 		}
 	}
-	if since := w.decided(e); told == 1 && w.faultsEnd <= faultsEnd && since > 4*tiers()[len(tiers())-1] {
+	if since := w.decided(e); told == 1 && w.faultsEnd <= faultsEnd && since > 4*w.scenario.pace.longest() {
 		w.broken("2: %s is called unresolved %v after the vendor decided", e.operation(), since)
 	}
 }

@@ -91,6 +91,8 @@ type world struct {
 	// changed, are guarded by mu.
 	calm  *calm
 	upset time.Time
+	// denied is until when the vendor denies an order that it said it has.
+	denied time.Time
 }
 
 // task is what the scheduler itself does at a time.
@@ -155,8 +157,14 @@ func newWorld(seed uint64, m mutation) *world {
 	w.tokens, err = commands.NewKeyring([]byte("tokens of sim......"))
 	must(err)
 	w.scenario = newScenario(rng, w.tokens)
-	w.faults = newFaults(rng, w.scenario.late)
+	w.faults = newFaults(rng, w.scenario)
 	w.watch.scenario, w.watch.faultsEnd = w.scenario, w.faults.until
+	if w.faults.intents > 0 {
+		w.scenario.twins(rng)
+	}
+	if w.faults.text != nil {
+		w.scenario.texts(rng, w.faults.text)
+	}
 	if w.faults.back > 0 { // once the group is at rest
 		for i := range w.scenario.messages {
 			w.scenario.messages[i].at += restAfter + 4*time.Second
@@ -212,7 +220,7 @@ func (w *world) topics() {
 	for _, s := range w.scenario.specs {
 		w.broker.CreateTopic(s.Topic, 2)
 		w.broker.CreateTopic(s.DeadLetterTopic(), 1)
-		for _, name := range operation.DelayTopics(s.Topic, tiers()) {
+		for _, name := range operation.DelayTopics(s.Topic, w.scenario.pace.tiers) {
 			w.broker.CreateTopic(name, 1)
 		}
 		if !made[s.ResultTopic] {
@@ -331,9 +339,9 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 	}
 	f := w.faults.strike(w.rng, c)
 	switch {
-	case f == stalled && w.calmed():
+	case f == stalled && (w.calmed() || w.denies()):
 		f = none
-	case f == none && w.goesBack(c):
+	case f == none && !w.denies() && w.goesBack(c):
 		f = wentBack
 	}
 	if f != none {
@@ -343,7 +351,7 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 		w.say("%s", c.name)
 	}
 	if f == slow {
-		w.gate.hold(c, time.Now().Add(w.faults.delay(w.rng, c)))
+		w.gate.hold(c, time.Now().Add(w.faults.delay(w.rng, c, w.scenario.pace.timeout)))
 		return
 	}
 	if f == stalled && c.owner != nil {
@@ -351,6 +359,12 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 		w.silence(c.owner)
 	}
 	w.gate.release(c, f)
+	if f == stalled && c.intent && w.faults.intents > 0 {
+		w.befall(c.owner)
+	}
+	if w.faults.text != nil {
+		w.overtext(c)
+	}
 }
 
 // due lists the tasks whose time has come.
@@ -465,12 +479,16 @@ func (w *world) forge() {
 	if url == callback.URL(base, "withhold", w.tokens, victim) || w.rng.IntN(2) == 0 {
 		url = callback.URL(base, "withhold", w.strangers(), victim)
 	}
-	unsigned := fmt.Sprintf(`{"biz_order_no":%q,"channel_response":"","order_type":"single_withhold","pay_order_no":"P%s-1",`+
-		`"pay_status":%q,"pay_time":"2024-01-01 12:00:00","pay_type":"101"`, victim, victim, status)
-	sum := md5.Sum([]byte(unsigned + "}"))
 	w.say("a stranger calls back about %s: %s", victim, status)
-	header := http.Header{"Content-Type": {"application/json"}}
-	w.stranger(url, header, unsigned+`,"sign":"`+hex.EncodeToString(sum[:])+`"}`, true)
+	w.stranger(url, http.Header{"Content-Type": {"application/json"}}, callbackAbout(victim, "P"+victim+"-1", "101", status), true)
+}
+
+// callbackAbout is the body of a callback about a debit, with its sign.
+func callbackAbout(orderNo, payOrderNo, payType, status string) string {
+	unsigned := fmt.Sprintf(`{"biz_order_no":%q,"channel_response":"","order_type":"single_withhold","pay_order_no":%q,`+
+		`"pay_status":%q,"pay_time":"2024-01-01 12:00:00","pay_type":%q`, orderNo, payOrderNo, status, payType)
+	sum := md5.Sum([]byte(unsigned + "}"))
+	return unsigned + `,"sign":"` + hex.EncodeToString(sum[:]) + `"}`
 }
 
 // forgeHint signs with a secret that nobody gave, or puts other words under an overheard signature.

@@ -28,6 +28,7 @@ func run(args []string) int {
 	only := flags.String("only", "", "a regular expression: only mutants whose name or file matches")
 	list := flags.Bool("list", false, "print the mutants and what makes each dangerous, and exit")
 	suites := flags.String("suite", "", "a regular expression: only suites whose name matches look for them")
+	seeds := flags.Int("seeds", defaultSeeds, "how many runs of the simulation a mistake may hide in")
 	table := flags.String("table", "", "write the outcome as a Markdown table to this file")
 	workers := flags.Int("workers", max(runtime.NumCPU(), 1), "mutants that are tried at once")
 	if flags.Parse(args) != nil {
@@ -46,7 +47,7 @@ func run(args []string) int {
 	var chosen []mutant
 	for _, m := range all() {
 		if pattern.MatchString(m.name) || pattern.MatchString(m.file) {
-			m = m.soughtBy(suite)
+			m = m.soughtBy(suite).within(*seeds)
 			chosen = append(chosen, m)
 		}
 	}

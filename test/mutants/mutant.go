@@ -11,12 +11,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// seeds is how many runs of the simulation a mistake may hide in.
-const seeds = "600"
+// defaultSeeds is how many runs of the simulation a mistake may hide in.
+const defaultSeeds = 600
 
 // mutant is one mistake.
 type mutant struct {
@@ -39,11 +40,9 @@ type suite struct {
 	env      []string
 }
 
-// simulation plays the whole service.
+// simulation plays the whole service, with as many seeds as [mutant.within] says.
 func simulation() suite {
-	return suite{
-		name: "simulation", packages: []string{"./internal/sim"}, args: []string{"-run", "^TestSimulation$"}, env: []string{"SEEDS=" + seeds},
-	}
+	return suite{name: "simulation", packages: []string{"./internal/sim"}, args: []string{"-run", "^TestSimulation$"}}
 }
 
 // unit runs the tests of packages below internal.
@@ -80,6 +79,15 @@ func (o outcome) String() string {
 // soughtBy leaves out the suites whose name does not match.
 func (m mutant) soughtBy(name *regexp.Regexp) mutant {
 	m.suites = slices.DeleteFunc(slices.Clone(m.suites), func(s suite) bool { return !name.MatchString(s.name) })
+	return m
+}
+
+// within has the simulation play so many seeds.
+func (m mutant) within(seeds int) mutant {
+	m.suites = slices.Clone(m.suites)
+	for i := range m.suites {
+		m.suites[i].env = append(slices.Clone(m.suites[i].env), "SEEDS="+strconv.Itoa(seeds))
+	}
 	return m
 }
 

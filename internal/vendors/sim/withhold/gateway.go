@@ -133,6 +133,7 @@ type Entry struct {
 	plan    Plan
 	notify  string
 	settled time.Time
+	denied  time.Time // queries do not know it until then
 }
 
 // account is an order as one ua knows it: two accounts may have orders of one number, and neither sees the other's.
@@ -325,6 +326,15 @@ func (g *Gateway) Settle(order, final string) error {
 	g.mu.Unlock()
 	g.startCallback(e)
 	return nil
+}
+
+// Deny has queries of one account deny an order for a while, although it is in the ledger.
+func (g *Gateway) Deny(ua, order string, d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range g.of(ua, order) {
+		e.denied = time.Now().Add(d)
+	}
 }
 
 // accept writes one submission into the ledger.

@@ -215,7 +215,7 @@ func (g *Gateway) look(ua, order string) (seen, settled *Entry) {
 		return nil, nil
 	}
 	e := all[len(all)-1]
-	if time.Since(e.At) < e.plan.QueryLag {
+	if time.Since(e.At) < e.plan.QueryLag || time.Now().Before(e.denied) {
 		return nil, nil
 	}
 	e.Queries++

@@ -45,7 +45,7 @@ func newFaults(rng *rand.Rand, s *scenario) faults {
 			f.only = []kind{kindSwap, kindDial, kindReply}
 		}
 	case 3, 4:
-		f.atIntents(rng)
+		f.atIntents(rng, s)
 	case 5:
 		if s.has(cardTopic) {
 			f.text = &text{twin: rng.IntN(2) == 0}
@@ -109,7 +109,7 @@ func (f *faults) strike(rng *rand.Rand, c *call) fault {
 		return none
 	}
 	f.left--
-	if f.intents > 0 && slices.Contains(all, slow) && rng.IntN(2) == 0 {
+	if f.intents > 0 && slices.Contains(all, slow) && (c.kind == kindDial || rng.IntN(2) == 0) {
 		return slow
 	}
 	return all[rng.IntN(len(all))]

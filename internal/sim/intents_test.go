@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency"
 )
 
 // What is decided by moments: a process stores its intent, stands still until its lease is nearly over, and then sends.
 // Meanwhile the store forgets, the group goes on without the process, or another message of the order is handled.
 
 // atIntents lets faults strike where an intent is stored, and calls take as long as they may.
-func (f *faults) atIntents(rng *rand.Rand) {
+func (f *faults) atIntents(rng *rand.Rand, s *scenario) {
+	s.pace = tight()
 	f.intents, f.left, f.rarely, f.often = 30+rng.IntN(60), 1+rng.IntN(8), 0, 10+rng.IntN(40)
 	f.only = []kind{kindDial, kindReceive}
 	if rng.IntN(2) == 0 {
@@ -79,17 +81,22 @@ func (w *world) expel(inc *incarnation) {
 }
 
 // stalledSwap is a process that stands still after a write: after an intent mostly until shortly before its lease is over.
-func (w *world) stalledSwap(owner *incarnation, name string, value []byte) *call {
-	if w.faults.intents > 0 && intends(value) && unit(name+" until its lease") < 0.8 {
+func (w *world) stalledSwap(owner *incarnation, name string, intent bool) *call {
+	if w.faults.intents > 0 && intent && unit(name+" until its lease") < 0.8 {
 		return w.standstill(owner, name, spread(name, w.scenario.pace.lease-500*time.Millisecond, w.scenario.pace.lease))
 	}
 	return w.stalledCall(owner, name)
 }
 
-// intends reports whether a record says that something is about to be sent.
-func intends(value []byte) bool {
+// intends reports whether a write says that something is about to be sent. A copy that waits for another's submission is
+// counted in the record of that very submission.
+func intends(was idempotency.Record, value []byte) bool {
 	s, err := commands.DecodeState(value)
-	return err == nil && s.Phase == commands.Sending
+	if err != nil || s.Phase != commands.Sending {
+		return false
+	}
+	stands, err := commands.DecodeState(was.Value)
+	return err != nil || stands.Phase != commands.Sending || stands.Owner != s.Owner
 }
 
 // little is how far the clock of a process is always off: a little, or as far as nobody notices.

@@ -61,12 +61,13 @@ func (s *gatedStore) Load(ctx context.Context, key string) (idempotency.Record, 
 func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	away := fmt.Errorf("%w: %w", idempotency.ErrUnavailable, errFault)
 	name := nameOf(ctx) + " swap " + was.Key
-	if intends(value) && s.w.fit(s.owner, s.view.Fit) != nil {
+	intent := intends(was, value)
+	if intent && s.w.fit(s.owner, s.view.Fit) != nil {
 		s.w.watch.fail("12: %s stores an intent, and may call no vendor", s.owner.name)
 	}
 	limited, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	f := s.w.gate.park(&call{name: name, kind: kindSwap, owner: s.owner, ctx: limited, intent: intends(value)})
+	f := s.w.gate.park(&call{name: name, kind: kindSwap, owner: s.owner, ctx: limited, intent: intent})
 	if limited.Err() != nil && f != killed {
 		return idempotency.Record{}, away
 	}
@@ -87,7 +88,7 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 		}()
 	case stalled:
 		rec, err := s.land(ctx, was, value)
-		if s.w.gate.park(s.w.stalledSwap(s.owner, name, value)) == killed {
+		if s.w.gate.park(s.w.stalledSwap(s.owner, name, intent)) == killed {
 			return idempotency.Record{}, away
 		}
 		return rec, err

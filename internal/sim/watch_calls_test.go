@@ -40,9 +40,10 @@ func (w *watch) reaches(c commands.Command, err error) {
 	w.unsent[string(c.Key)]++
 }
 
-// costs checks that a submission that is known not to have left costs no attempt; it needs the lock.
+// costs checks that a submission that is known not to have left costs no attempt, as long as whoever knows lives to tell;
+// it needs the lock.
 func (w *watch) costs(s commands.State) {
-	if s.Topic != commandTopic {
+	if s.Topic != commandTopic || w.disturbed || w.forgetful() {
 		return
 	}
 	if s.Phase == commands.Sending {

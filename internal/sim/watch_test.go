@@ -413,9 +413,17 @@ func (w *watch) twoVerdicts(e, other event) bool {
 	case e.spec.Topic == commandTopic:
 		return w.refusedBefore(e.subject)
 	case e.spec.Effect == commands.EffectOnce:
-		return w.forgetful() && (e.kind == commands.KindUnknown || other.kind == commands.KindUnknown)
+		return w.forgetful() && (e.kind == commands.KindUnknown || other.kind == commands.KindUnknown || w.relented(e))
 	}
 	return false
+}
+
+// relented: the vendor refused a request, which was announced as failed, and then the store forgot that. A later message
+// of the request is new to everyone then, and this time the vendor does it.
+func (w *watch) relented(e event) bool {
+	return w.scenario.relents && slices.ContainsFunc(w.settled[e.record()], func(s settlement) bool {
+		return s.era < w.era(e.record()) && s.result.Kind() == commands.KindFailed
+	})
 }
 
 // money checks promise 3.

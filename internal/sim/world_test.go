@@ -165,7 +165,7 @@ func newWorld(seed uint64, m mutation) *world {
 	if w.faults.text != nil {
 		w.scenario.texts(rng, w.faults.text)
 	}
-	if w.faults.back > 0 { // once the group is at rest
+	if w.faults.back > 0 || w.faults.intents > 0 || w.faults.text != nil { // once the group is at rest
 		for i := range w.scenario.messages {
 			w.scenario.messages[i].at += restAfter + 4*time.Second
 		}

@@ -165,7 +165,7 @@ func (w *world) rewindOne(key string) {
 	w.calm = &calm{key, time.Now().Add(2 * time.Minute)}
 	w.mu.Unlock()
 	if len(all) > 0 {
-		to := all[int(unit(fmt.Sprint("back to", key, len(all), time.Since(w.watch.started)))*float64(len(all)))]
+		to := all[int(w.unit(fmt.Sprint("back to", key, len(all), time.Since(w.watch.started)))*float64(len(all)))]
 		w.back(to, []string{key})
 	}
 }

@@ -34,7 +34,7 @@ func newFaults(rng *rand.Rand, s *scenario) faults {
 	if s.late && rng.IntN(2) == 0 {
 		f.from, f.until = lateFaults, lateFaults+faultsEnd+time.Minute
 	}
-	switch rng.IntN(7) {
+	switch rng.IntN(8) {
 	case 0:
 		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
 	case 1:
@@ -46,9 +46,9 @@ func newFaults(rng *rand.Rand, s *scenario) faults {
 		}
 	case 3, 4:
 		f.atIntents(rng, s)
-	case 5:
+	case 5, 6:
 		if s.has(cardTopic) {
-			f.text = &text{twin: rng.IntN(2) == 0}
+			f.text = &text{atOnce: rng.IntN(2) == 0}
 			f.left, f.rarely = 0, 0
 		}
 	}
@@ -234,14 +234,25 @@ func (w *world) silence(inc *incarnation) {
 
 // wipe loses everything: as FLUSHALL does, or because the server's clock jumps beyond the lifetime of all that it keeps.
 func (w *world) wipe() {
-	w.stats.events["wipe"]++
-	if w.rng.IntN(3) == 0 {
-		w.say("The store's clock JUMPS beyond every lifetime")
-		w.records.Jump(longLived)
-	} else {
-		w.say("WIPE the store")
-		w.records.Forget()
+	if w.rng.IntN(3) > 0 {
+		w.flush()
+		return
 	}
+	w.say("The store's clock JUMPS beyond every lifetime")
+	w.records.Jump(longLived)
+	w.lost()
+}
+
+// flush loses everything as FLUSHALL does.
+func (w *world) flush() {
+	w.say("WIPE the store")
+	w.records.Forget()
+	w.lost()
+}
+
+// lost notes that the store holds nothing any more.
+func (w *world) lost() {
+	w.stats.events["wipe"]++
 	w.watch.wiped()
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -64,12 +64,12 @@ func (s *scenario) twins(rng *rand.Rand) {
 func (w *world) befall(inc *incarnation) {
 	switch w.rng.IntN(5) {
 	case 0:
-		w.later(0, "the store loses everything under an intent", w.wipe)
+		w.later(0, "the store loses everything under an intent", w.flush)
 	case 1:
 		w.later(0, "the group goes on without "+inc.name, func() { w.expel(inc) })
 	case 2, 3:
 		w.later(0, "the group goes on without "+inc.name, func() { w.expel(inc) })
-		w.later(time.Millisecond, "the store loses everything under an intent", w.wipe)
+		w.later(time.Millisecond, "the store loses everything under an intent", w.flush)
 	}
 }
 
@@ -82,8 +82,8 @@ func (w *world) expel(inc *incarnation) {
 
 // stalledSwap is a process that stands still after a write: after an intent mostly until shortly before its lease is over.
 func (w *world) stalledSwap(owner *incarnation, name string, intent bool) *call {
-	if w.faults.intents > 0 && intent && unit(name+" until its lease") < 0.8 {
-		return w.standstill(owner, name, spread(name, w.scenario.pace.lease-500*time.Millisecond, w.scenario.pace.lease))
+	if w.faults.intents > 0 && intent && w.unit(name+" until its lease") < 0.8 {
+		return w.standstill(owner, name, w.spread(name, w.scenario.pace.lease-500*time.Millisecond, w.scenario.pace.lease))
 	}
 	return w.stalledCall(owner, name)
 }
@@ -101,7 +101,7 @@ func intends(was idempotency.Record, value []byte) bool {
 
 // little is how far the clock of a process is always off: a little, or as far as nobody notices.
 func (w *world) little(name string) time.Duration {
-	little := spread(name+" clock", -tolerance(), tolerance())
+	little := w.spread(name+" clock", -tolerance(), tolerance())
 	switch {
 	case w.faults.intents == 0:
 		return little

@@ -393,13 +393,13 @@ func (w *world) ingest(r *http.Request, order, name string) (*http.Response, err
 // lateCall is what is left of a call whose caller gave up: it takes effect some time later, whoever lives then.
 func (w *world) lateCall(name string) *call {
 	name = fmt.Sprintf("late %s #%d", name, w.count("late "+name))
-	until := time.Now().Add(spread(name, 500*time.Millisecond, 25*time.Second))
+	until := time.Now().Add(w.spread(name, 500*time.Millisecond, 25*time.Second))
 	return &call{name: name, ctx: context.Background(), held: true, until: until}
 }
 
 // stalledCall is a process that stands still (SIGSTOP, a long pause) between the effect and its hearing of it.
 func (w *world) stalledCall(owner *incarnation, name string) *call {
-	return w.standstill(owner, name, spread(name, 5*time.Second, longestStall))
+	return w.standstill(owner, name, w.spread(name, 5*time.Second, longestStall))
 }
 
 func (w *world) standstill(owner *incarnation, name string, d time.Duration) *call {
@@ -412,14 +412,14 @@ func (w *world) standstill(owner *incarnation, name string, d time.Duration) *ca
 const longestStall = time.Minute
 
 // spread draws a duration from a name: twins have no access to the scheduler's source.
-func spread(name string, low, high time.Duration) time.Duration {
-	return low + time.Duration(unit(name)*float64(high-low))
+func (w *world) spread(name string, low, high time.Duration) time.Duration {
+	return low + time.Duration(w.unit(name)*float64(high-low))
 }
 
-// unit draws a number in [0,1) from a name.
-func unit(name string) float64 {
+// unit draws a number in [0,1) from a name, another one in each run.
+func (w *world) unit(name string) float64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))
+	_, _ = h.Write([]byte(w.salt + name))
 	return float64(mix(h.Sum64())>>11) / (1 << 53)
 }
 

@@ -199,7 +199,7 @@ func (w *world) dispatcher(p *process) *incarnation {
 		Stream: stream.Config{
 			Due: func(m stream.Message) time.Time { return w.heldUntil(inc, d.Due(m)) }, InFlight: 8, Window: 64, CommitEvery: time.Second, DrainBudget: 7 * time.Second,
 			RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second,
-			Jitter: func(name string, attempt int) float64 { return unit(fmt.Sprint(inc.name, name, attempt)) },
+			Jitter: func(name string, attempt int) float64 { return w.unit(fmt.Sprint(inc.name, name, attempt)) },
 		},
 	})
 	handler := w.mutated.handler(stream.HandlerFunc(d.Handle))

@@ -1,10 +1,11 @@
 package sim
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
+
+	"paydispatch/internal/idempotency/memstore"
 )
 
 // What is decided by moments where nobody can be asked: the store forgets a command of effect once while the vendor's
@@ -12,36 +13,26 @@ import (
 
 // text is what befalls one command of effect once.
 type text struct {
-	// twin: the command was written twice at one moment, the one at which the store forgets it. Else it is written again
-	// after the loss, and sent while the first process still stands still with its refusal.
-	twin bool
+	// atOnce: the command is written again at the very moment of the loss, by a producer whose clock is as far ahead as it
+	// may be. Else it is written shortly after, and sent while the first process still stands still with its refusal.
+	atOnce bool
 	// over: it happened. slowed: so did the second submission's reply.
 	over, slowed bool
 }
 
 // texts prepares the cards of a run for it.
-func (s *scenario) texts(rng *rand.Rand, t *text) {
+func (s *scenario) texts(t *text) {
 	s.relents = true
-	for i, m := range s.messages {
-		if m.topic != cardTopic || !m.valid {
-			continue
-		}
-		s.refused[m.request] = !t.twin
-		s.messages[i].skew = margin // its producer's clock is as far ahead as it may be
-		if t.twin {
-			again := s.messages[i]
-			again.key = ""
-			s.messages = append(s.messages, again)
-		}
-		if rng.IntN(2) == 0 {
-			break
+	for _, m := range s.messages {
+		if m.topic == cardTopic && m.valid {
+			s.refused[m.request] = !t.atOnce
 		}
 	}
 }
 
 // strike delays the reply to the second submission, and has the process that hears the first refusal stand still.
 func (t *text) strike(c *call) fault {
-	if t.twin || !strings.Contains(c.name, " "+cardTopic+"/") || !strings.Contains(c.name, " send#") {
+	if t.atOnce || !strings.Contains(c.name, " "+cardTopic+"/") || !strings.Contains(c.name, " send#") {
 		return none
 	}
 	switch {
@@ -58,19 +49,26 @@ func (t *text) strike(c *call) fault {
 func (w *world) overtext(c *call) {
 	t := w.faults.text
 	moment := kindAnswer
-	if t.twin {
+	if t.atOnce {
 		moment = kindReply
 	}
 	if t.over || c.kind != moment || !strings.Contains(c.name, " "+cardTopic+"/") {
 		return
 	}
 	t.over = true
-	w.later(0, "the store loses everything under a text message", w.wipe)
-	if !t.twin {
-		m := w.watch.namedBy(c.name)
-		m.key, m.skew = "", margin
-		w.later(between(w.rng, time.Second, 3*time.Second), "write "+m.request+" again", func() { w.again(m) })
+	m := w.watch.namedBy(c.name)
+	m.key, m.skew = "", margin
+	if t.atOnce {
+		w.later(0, "the store loses everything, and "+m.request+" is written again", func() { w.flush(); w.again(m) })
+		return
 	}
+	w.later(0, "the store loses everything under a text message", w.flush)
+	m.skew -= 2 * time.Second // beyond doubt
+	w.later(time.Millisecond, "a process looks at the store", func() {
+		_, err := memstore.New(w.records, memstore.Config{}).Load(w.quiet(), "o:"+cardTopic+":"+m.order)
+		must(err)
+	})
+	w.later(between(w.rng, 2100*time.Millisecond, 4*time.Second), "write "+m.request+" again", func() { w.again(m) })
 }
 
 // namedBy finds the message on whose behalf a call is made.
@@ -97,7 +95,7 @@ func (w *world) again(m message) {
 // stalledAnswer is a process that stands still with an answer in hand.
 func (w *world) stalledAnswer(owner *incarnation, name string) *call {
 	if w.faults.text != nil {
-		return w.standstill(owner, name, spread(name, 4*time.Second, w.scenario.pace.timeout))
+		return w.standstill(owner, name, w.spread(name, 4*time.Second, 9*time.Second))
 	}
 	return w.stalledCall(owner, name)
 }

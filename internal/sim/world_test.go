@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -76,6 +77,8 @@ type world struct {
 	callback    *process
 	incs        []*incarnation
 
+	// salt makes what is drawn from names differ from run to run.
+	salt   string
 	agenda []task
 	faults faults
 	stats  stats
@@ -151,6 +154,7 @@ func newWorld(seed uint64, m mutation) *world {
 		listener: &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})},
 		counts:   map[string]int{}, busy: map[string]int{}, stamps: map[string]time.Time{}, stats: stats{struck: map[fault]int{}, events: map[string]int{}, results: map[string]int{}},
 	}
+	w.salt = strconv.FormatUint(seed, 10)
 	var err error
 	w.fingerprints, err = commands.NewKeyring([]byte("fingerprints of sim"))
 	must(err)
@@ -163,7 +167,7 @@ func newWorld(seed uint64, m mutation) *world {
 		w.scenario.twins(rng)
 	}
 	if w.faults.text != nil {
-		w.scenario.texts(rng, w.faults.text)
+		w.scenario.texts(w.faults.text)
 	}
 	if w.faults.back > 0 || w.faults.intents > 0 || w.faults.text != nil { // once the group is at rest
 		for i := range w.scenario.messages {

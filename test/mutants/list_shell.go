@@ -58,7 +58,7 @@ func shell() []mutant {
 		{name: "a panic in mid-call is forgotten", danger: "what was sent is not asked about", file: driver,
 			old: "		state.Phase, state.SentAt = commands.Asking, d.Now()\n", new: ""},
 		{name: "a message's memory is not kept", danger: "a verdict that could not be stored is forgotten", file: memory,
-			old: "		t.memories.keep(t.job.Record.Key, from, *t.job.Memory)\n", new: ""},
+			old: "		t.memories.keep(t.job.Record.Key, t.origin, *t.job.Memory)\n", new: ""},
 		{name: "a memory is forgotten by another message", danger: "a duplicate makes a verdict be forgotten", file: memory,
 			old: "return slices.DeleteFunc(all, func(l left) bool { return l.origin == origin })", new: "return slices.DeleteFunc(all, func(l left) bool { return l.origin != \"\" })"},
 		{name: "a new message does not look after a loss", danger: "it asks about what stands on record", file: dispatch,

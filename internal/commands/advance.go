@@ -10,7 +10,7 @@ import (
 // Advance decides what one fact means for an operation: the state to be in next, and the one thing to do. It is total:
 // each phase and event is a transition or a *Refusal. It never changes its arguments.
 func Advance(s State, e Event, p Policy, now time.Time) (State, Action, error) {
-	m := move{state: s, policy: &p, now: now}
+	m := move{state: s, policy: p, now: now}
 	act, err := m.decide(e)
 	if err != nil {
 		return s, Action{}, err
@@ -45,7 +45,7 @@ func (m *move) decide(e Event) (Action, error) {
 // move is one decision in the making.
 type move struct {
 	state  State
-	policy *Policy
+	policy Policy // no pointer: one beside a state whose parts leave would move every policy to the heap
 	now    time.Time
 }
 

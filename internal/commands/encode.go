@@ -126,7 +126,7 @@ func (e *encoder) texts(name string, fields map[string]string) {
 		return
 	}
 	e.name(name)
-	for _, field := range slices.Sorted(maps.Keys(fields)) {
+	for _, field := range namesIn(fields) {
 		if e.out[len(e.out)-1] == ':' {
 			e.out = append(e.out, '{')
 		} else {
@@ -161,6 +161,30 @@ func (e *encoder) data(raw json.RawMessage) []byte {
 		e.fail(errors.New("data: not JSON"))
 	}
 	return append(e.out, raw...)
+}
+
+// encodeData returns the data of a result as JSON: what encoding/json writes of it.
+func encodeData(data map[string]any) json.RawMessage {
+	out := append(make([]byte, 0, 512), '{')
+	for i, name := range namesIn(data) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(appendText(out, name), ':')
+		if text, ok := data[name].(string); ok {
+			out = appendText(out, text)
+		} else {
+			out = append(out, encoded(data[name])...)
+		}
+	}
+	return append(out, '}')
+}
+
+// namesIn returns the names of fields in the order in which encoding/json writes them.
+func namesIn[V any](fields map[string]V) []string {
+	names := slices.AppendSeq(make([]string, 0, len(fields)), maps.Keys(fields))
+	slices.Sort(names)
+	return names
 }
 
 // appendText writes a JSON string.

@@ -101,22 +101,19 @@ const (
 	maxDetail = 2000
 )
 
-// content is what a result says. What stands in both belongs to own.
+// content is what a result says: the command's and the core's own fields, and what the vendor said, before and now. What
+// stands in several belongs to own, else to the latest word.
 type content struct {
-	own    map[string]string
-	vendor map[string]any
-	// leftOut are the names of what of the vendor's was left out or cut before.
-	leftOut []string
+	own, seen map[string]string
+	reply     Reply
 }
 
 // result builds an event. Of the vendor's values the largest are left out until the data is in bounds; truncated names
 // them. The command's own fields always stay.
 func (s Spec) result(kind, id string, key OperationKey, now time.Time, c content) *Result {
-	data := make(map[string]any, len(c.own)+len(c.vendor)+1)
-	put(data, c.vendor)
-	put(data, c.own)
-	leftOut := c.leftOut
-	if c.large() {
+	data := c.data()
+	leftOut := c.reply.LeftOut
+	if large(data) {
 		leftOut = append(slices.Clone(leftOut), c.shed(data)...)
 	}
 	if len(leftOut) > 0 {
@@ -124,7 +121,19 @@ func (s Spec) result(kind, id string, key OperationKey, now time.Time, c content
 	} else {
 		delete(data, truncated) // a vendor's field of that name is not ours
 	}
-	return &Result{ID: id, Type: s.Type + "." + kind + ".v1", Source: s.Source, Subject: string(key), Time: now.UTC(), Data: encoded(data)}
+	return &Result{ID: id, Type: s.Type + "." + kind + ".v1", Source: s.Source, Subject: string(key), Time: now.UTC(), Data: encodeData(data)}
+}
+
+func (c content) data() map[string]any {
+	data := make(map[string]any, len(c.own)+len(c.seen)+len(c.reply.Fields)+len(c.reply.Extra)+1)
+	put(data, c.seen)
+	put(data, c.reply.Fields)
+	put(data, c.reply.Extra)
+	if c.reply.Message != "" {
+		data["message"] = c.reply.Message
+	}
+	put(data, c.own)
+	return data
 }
 
 // encoded writes strings and raw JSON that was read before, which always encode.
@@ -137,12 +146,9 @@ func encoded(data any) json.RawMessage {
 }
 
 // large reports whether the data may exceed maxData: a byte takes six at most in JSON.
-func (c content) large() bool {
+func large(data map[string]any) bool {
 	size := 0
-	for name, text := range c.own {
-		size += len(name) + len(text)
-	}
-	for name, value := range c.vendor {
+	for name, value := range data {
 		size += len(name)
 		switch v := value.(type) {
 		case string:
@@ -156,11 +162,11 @@ func (c content) large() bool {
 
 // shed takes the largest of the vendor's values out of data until it is in bounds, and returns their names.
 func (c content) shed(data map[string]any) (names []string) {
-	size := len(encoded(data))
+	size := len(encodeData(data))
 	sizes := map[string]int{}
-	for name := range c.vendor {
+	for name, value := range data {
 		if _, own := c.own[name]; !own {
-			sizes[name] = len(name) + len(encoded(data[name]))
+			sizes[name] = len(name) + len(encoded(value))
 		}
 	}
 	for _, name := range slices.SortedFunc(maps.Keys(sizes), func(a, b string) int {
@@ -348,13 +354,7 @@ func (s *State) own(spec Spec) map[string]string {
 
 // content is what every result of an operation says: the command's own fields, and what the vendor said.
 func (s *State) content(spec Spec, r Reply) content {
-	c := content{own: s.own(spec), vendor: map[string]any{}, leftOut: r.LeftOut}
-	put(c.vendor, s.Seen)
-	put(c.vendor, r.Fields)
-	put(c.vendor, r.Extra)
-	if r.Message != "" {
-		c.vendor["message"] = r.Message
-	}
+	c := content{own: s.own(spec), seen: s.Seen, reply: r}
 	if r.Code != "" {
 		c.own["code"] = cut(r.Code, maxOwn)
 	}

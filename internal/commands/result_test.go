@@ -159,3 +159,19 @@ func TestWhatIsSeenIsBounded(t *testing.T) {
 	least.Seen, least.Refusal = s.Seen, s.Refusal
 	require.Equal(t, s, least, "nothing else is touched")
 }
+
+// A result is published byte for byte again, also by a program that wrote it with encoding/json.
+func TestDataIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
+	t.Parallel()
+	odd := "a\"b\\<&>\u2028\n欧阳\xff"
+	for _, data := range []map[string]any{
+		{},
+		{"b": "2"},
+		{"b": "", "a": odd, odd: "1", "list": json.RawMessage(` [1, "<", {"x": null}]`), "none": json.RawMessage(nil), "B": "3"},
+	} {
+		want, err := json.Marshal(data)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(encodeData(data)))
+	}
+	require.Panics(t, func() { encodeData(map[string]any{"a": json.RawMessage("{")}) }, "what was not read before")
+}

@@ -43,7 +43,7 @@ const (
 
 // reject publishes a rejected result and the dead letter of a message that must not be executed.
 func (t *task) reject(ctx context.Context, r commands.Rejection) error {
-	r.Origin = origin(t.job.Message)
+	r.Origin = t.origin
 	result := t.spec.Rejected(r, time.Now())
 	if err := t.route.Driver.Tell(ctx, *result, t.job.Trace, t.job.Message.Key); err != nil {
 		return fmt.Errorf("reject %s: %w", r.Origin, err)
@@ -68,7 +68,7 @@ func (t *task) bury(ctx context.Context, reason, detail string) error {
 		err = t.Publisher.Publish(ctx, l.message())
 	}
 	if err != nil {
-		return fmt.Errorf("dead-letter %s: %w", origin(t.job.Message), err)
+		return fmt.Errorf("dead-letter %s: %w", t.origin, err)
 	}
 	if t.Observe.DeadLettered != nil {
 		t.Observe.DeadLettered(t.spec.Topic, reason)
@@ -92,7 +92,7 @@ func (t *task) letter(reason, detail string) *letter {
 	m := t.job.Message
 	l := &letter{topic: t.spec.DeadLetterTopic(), key: m.Key, value: m.Value, whole: true, carried: m.Headers}
 	for _, h := range [][2]string{
-		{HeaderReason, reason}, {HeaderError, detail}, {HeaderOrigin, origin(m)},
+		{HeaderReason, reason}, {HeaderError, detail}, {HeaderOrigin, t.origin},
 		{HeaderFirstSeen, m.Time.UTC().Format(time.RFC3339Nano)},
 		{HeaderBuriedAt, time.Now().UTC().Format(time.RFC3339Nano)},
 	} {

@@ -105,7 +105,7 @@ func (d *Dispatcher) Handle(ctx context.Context, m stream.Message) error {
 		return fmt.Errorf("topic %s is not one of %v", m.Topic, d.Topics())
 	}
 	t := &task{
-		Dispatcher: d, route: route, spec: &route.Driver.Policy.Spec, began: time.Now(),
+		Dispatcher: d, route: route, spec: &route.Driver.Policy.Spec, began: time.Now(), origin: origin(m),
 		job: operation.Job{Message: m, Trace: operation.TraceOf(m)},
 	}
 	if d.Tracer == nil {
@@ -130,6 +130,8 @@ type task struct {
 	route Route
 	spec  *commands.Spec
 	began time.Time
+	// origin is topic/partition/offset of the message.
+	origin string
 	// job is the work: its Message and Trace (that of the message, or of its span) from the beginning, its Command once
 	// that was read, the rest once the message proved to be work.
 	job operation.Job
@@ -196,7 +198,7 @@ func (t *task) accept(ctx context.Context, entry commands.Arrived) error {
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	entry.Request, entry.Fingerprints, entry.Origin = command.RequestID, command.Fingerprints, origin(t.job.Message)
+	entry.Request, entry.Fingerprints, entry.Origin = command.RequestID, command.Fingerprints, t.origin
 	if entry.Forgot.IsZero() {
 		entry.Forgot = t.job.Record.Forgot
 	}

@@ -138,11 +138,10 @@ func (t *task) remember(err error) {
 	if t.job.Record.Key == "" {
 		return
 	}
-	from := origin(t.job.Message)
 	switch {
 	case err == nil:
-		t.memories.forget(t.job.Record.Key, from)
+		t.memories.forget(t.job.Record.Key, t.origin)
 	case t.job.Memory != nil:
-		t.memories.keep(t.job.Record.Key, from, *t.job.Memory)
+		t.memories.keep(t.job.Record.Key, t.origin, *t.job.Memory)
 	}
 }

@@ -215,12 +215,11 @@ func (r *run) owes(act commands.Action) bool {
 // failed notes what is known beyond the record.
 func (r *run) failed(err error) error {
 	known := r.known
-	if known == nil && r.state.Phase != commands.New {
-		known = r.state
+	if known.Phase == commands.New {
+		known = *r.state
 	}
-	if known != nil {
-		memory := *known
-		r.job.Memory = &memory
+	if known.Phase != commands.New {
+		r.job.Memory = &known
 	}
 	return err
 }
@@ -236,8 +235,9 @@ type run struct {
 	result *commands.Result
 	// began is the fingerprint that the job began with.
 	began string
-	// known is what is known beyond state, when what was to be stored or published was not; nil otherwise.
-	known *commands.State
+	// known is what is known beyond state, when what was to be stored or published was not; New otherwise. It is a copy,
+	// so that the states on the way need no memory of their own.
+	known commands.State
 }
 
 func (r *run) outcome(act commands.Action) Outcome {
@@ -306,23 +306,22 @@ func (r *run) store(ctx context.Context, next *commands.State) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("encode the record of %s: %w", next.Key, err)
 	}
-	r.known = next
+	r.known = *next
 	if next.Phase == commands.Sending {
-		unsent := next.Unsent() // whether the intent was written or not, it is not acted upon before that is known
-		r.known = &unsent
+		r.known = next.Unsent() // whether the intent was written or not, it is not acted upon before that is known
 	}
 	record, err := r.Store.Swap(ctx, *r.record, value)
 	if conflict, ok := errors.AsType[*idempotency.Conflict](err); ok {
 		if r.Observe.Conflicted != nil {
 			r.Observe.Conflicted()
 		}
-		r.known = nil
+		r.known = commands.State{}
 		return false, r.take(conflict.Standing)
 	}
 	if err != nil {
 		return false, fmt.Errorf("store the record of %s: %w", next.Key, err)
 	}
-	*r.record, *r.state, r.known = record, *next, nil
+	*r.record, *r.state, r.known = record, *next, commands.State{}
 	return true, nil
 }
 
@@ -444,8 +443,7 @@ func (r *run) send(ctx context.Context) error {
 		return nil
 	}
 	if err := r.fit(); err != nil { // its clock may have been set back while it stood still
-		unsent := r.state.Unsent()
-		r.known = &unsent
+		r.known = r.state.Unsent()
 		return err
 	}
 	if attempt > 1 && r.Observe.Resent != nil {
@@ -573,9 +571,8 @@ func (r *run) park(ctx context.Context, next *commands.State, act commands.Actio
 		_, err := r.store(ctx, next)
 		return true, err
 	}
-	unparked := *next // what is known if the copy is not there
-	unparked.Parks, unparked.Tries = r.state.Parks, r.state.Tries
-	r.known = &unparked
+	r.known = *next // unless the copy is there
+	r.known.Parks, r.known.Tries = r.state.Parks, r.state.Tries
 	err := r.publishCopy(ctx, next, act)
 	if errors.Is(err, stream.ErrTooLarge) {
 		return r.giveUp(ctx, err)

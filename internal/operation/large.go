@@ -78,7 +78,7 @@ func (r *run) giveUp(ctx context.Context, why error) (done bool, err error) {
 	r.Logger.Error("operation cannot be parked, it is given up", "topic", r.Policy.Spec.Topic, "key", r.state.Key, "err", why)
 	policy := r.Policy
 	policy.Deadline = -longAgo
-	r.known = nil
+	r.known = commands.State{}
 	next, act, err := commands.Advance(*r.state, r.fact, policy, r.Now())
 	if err != nil {
 		return false, err

@@ -204,7 +204,10 @@ func (d *Driver) covered(m stream.Message) []byte {
 
 // moment reads a header that holds Unix milliseconds.
 func moment(m stream.Message, name string) (time.Time, bool) {
-	text, _ := m.Header(name)
+	text, ok := m.Header(name)
+	if !ok { // as on each command: not worth an error
+		return time.Time{}, false
+	}
 	millis, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil {
 		return time.Time{}, false

@@ -1,7 +1,6 @@
 package scrub
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -14,7 +13,7 @@ import (
 // those that it carries.
 func Personal(c commands.Command) []string {
 	known := make([]string, 0, 8)
-	eachText(c.Body, func(name, text string) {
+	eachText(string(c.Body), func(name, text string) {
 		if name != "requestId" && name != "account" && c.Carry[name] == "" && text != string(c.Key) {
 			known = append(known, text)
 		}
@@ -25,8 +24,8 @@ func Personal(c commands.Command) []string {
 }
 
 // eachText visits the strings of a command's body with the names of its own fields, "" for what stands deeper. Each
-// reply needs them, and the body was read whole before, so nothing is built here that is not asked for.
-func eachText(body []byte, visit func(name, text string)) {
+// reply needs them, and the body was read whole before, so nothing is built here: they are parts of the body.
+func eachText(body string, visit func(name, text string)) {
 	name, depth := "", 0
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
@@ -40,7 +39,7 @@ func eachText(body []byte, visit func(name, text string)) {
 			i = end - 1
 			if isMember(body, end) {
 				if name = ""; depth == 1 {
-					name = string(token[1 : len(token)-1])
+					name = token[1 : len(token)-1]
 				}
 			} else if text, ok := textOf(token); ok {
 				visit(name, text)
@@ -50,15 +49,15 @@ func eachText(body []byte, visit func(name, text string)) {
 }
 
 // textOf returns what a string of a command says.
-func textOf(token []byte) (string, bool) {
-	if len(token) >= 2 && bytes.IndexByte(token, '\\') < 0 {
-		return string(token[1 : len(token)-1]), true
+func textOf(token string) (string, bool) {
+	if len(token) >= 2 && strings.IndexByte(token, '\\') < 0 {
+		return token[1 : len(token)-1], true
 	}
-	return jsonobject.Text(token)
+	return jsonobject.Text([]byte(token))
 }
 
 // stringEnd returns the index behind the string that begins at i.
-func stringEnd(body []byte, i int) int {
+func stringEnd(body string, i int) int {
 	for i++; i < len(body); i++ {
 		switch body[i] {
 		case '\\':
@@ -71,7 +70,7 @@ func stringEnd(body []byte, i int) int {
 }
 
 // isMember reports whether a colon follows.
-func isMember(body []byte, i int) bool {
+func isMember(body string, i int) bool {
 	for i < len(body) && (body[i] == ' ' || body[i] == '\t' || body[i] == '\r' || body[i] == '\n') {
 		i++
 	}

@@ -19,6 +19,9 @@ const (
 // control characters become spaces, and at most 250 runes stay. It errs on masking too much.
 func Text(text string, known ...string) string {
 	text = without(printable(text), known)
+	if len(text) <= MaxText && digitsIn(text) < minRun { // as most are
+		return strings.TrimSpace(text)
+	}
 	return shorten(maskRuns([]rune(text)))
 }
 
@@ -26,6 +29,9 @@ func Text(text string, known ...string) string {
 // control characters (C0, C1, DEL) and separators of lines become spaces, and formatting characters (direction marks,
 // overrides and isolates, joiners of no width) go.
 func printable(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return text
+	}
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -47,6 +53,15 @@ func without(text string, known []string) string {
 		}
 	}
 	return text
+}
+
+func digitsIn(text string) (n int) {
+	for _, r := range text {
+		if unicode.IsDigit(r) {
+			n++
+		}
+	}
+	return n
 }
 
 func maskRuns(in []rune) []rune {

@@ -52,8 +52,9 @@ type vendor struct {
 	sends, asks  []answer
 	sent, asked  int
 	beforeAnswer func()
-	deadline     time.Time // of the last send
-	account      string    // of the last call
+	deadline     time.Time       // of the last send
+	ctx          context.Context // of the last send
+	account      string          // of the last call
 }
 
 type answer struct {
@@ -63,6 +64,7 @@ type answer struct {
 
 func (v *vendor) Send(ctx context.Context, c commands.Command) (commands.Reply, error) {
 	v.deadline, _ = ctx.Deadline()
+	v.ctx = ctx
 	v.account = c.Account
 	v.sent++
 	return v.next(&v.sends, "send")

@@ -12,6 +12,7 @@ import (
 
 	"paydispatch/cmd/internal/metric"
 	"paydispatch/internal/commands"
+	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
 	"paydispatch/internal/vendors/catalog"
 	"paydispatch/internal/vendors/limit"
@@ -67,7 +68,7 @@ func TestMetrics(t *testing.T) {
 	s.Handled("withhold.request", time.Second, errors.New("redis is away"))
 	s.FetchFailed("withhold.request")
 	s.CommitFailed()
-	s.Drained(time.Second, 2)
+	s.Drained(stream.Drain{Took: time.Second, Left: 3, Again: 4, Cut: 2})
 	m.gap(kafkastream.Gap{Topic: "withhold.request"})
 	m.backlog("withhold.request", 1, 42)
 
@@ -100,6 +101,8 @@ func TestMetrics(t *testing.T) {
 		{"paydispatch_commit_failures_total", nil, 1},
 		{"paydispatch_drain_seconds", nil, 1},
 		{"paydispatch_undrained_messages_total", nil, 2},
+		{"paydispatch_handed_over_messages_total", []string{"state=left"}, 3},
+		{"paydispatch_handed_over_messages_total", []string{"state=finished"}, 4},
 		{"paydispatch_offset_gaps_total", nil, 1},
 		{"paydispatch_backlog_messages", []string{"partition=1"}, 42},
 	} {

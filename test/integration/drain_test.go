@@ -18,7 +18,7 @@ func TestADeployUnderASlowVendor(t *testing.T) {
 	const n, keys = 400, 60
 	h := open(t, stage{
 		topics: []string{"withhold.request"}, partitions: 4,
-		order: func(string, int) withhold.Plan { return withhold.Plan{NoCallback: true, Slow: 300 * time.Millisecond} },
+		order: func(string, int) withhold.Plan { return withhold.Plan{NoCallback: true, Slow: 500 * time.Millisecond} },
 		set: map[string]string{
 			"IN_FLIGHT": "16", "WITHHOLD_MAX_CONNS": "16", "WITHHOLD_TIMEOUT": "3s", "WITHHOLD_LEASE": "5s", "WITHHOLD_SETTLE": "6s",
 		},

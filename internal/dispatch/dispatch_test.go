@@ -725,7 +725,7 @@ func TestPanics(t *testing.T) {
 func TestWhatCannotBeReadIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
-		_, err := h.store.Swap(context.Background(), h.store.Expect("o:withhold:B1"), []byte(`{"v":99}`))
+		_, err := h.store.Swap(context.Background(), h.store.Expect("o:withhold:B1"), []byte(`{"v":0}`))
 		require.NoError(t, err)
 		h.handle(order("R1", "B1", "1.00"))
 		m := order("R2", "B2", "1.00")

@@ -33,7 +33,8 @@ import (
 // ErrNoVendor is returned when a decision needs the vendor and the driver has none (callback-ingest).
 var ErrNoVendor = errors.New("this process does not call the vendor")
 
-// ErrUnreadable marks a record or a parked memory that this program cannot read; trying again does not help.
+// ErrUnreadable marks a record or a parked memory that no program can read; trying again does not help. One that only a
+// newer version can read is commands.ErrNewer instead: its message waits for that version.
 var ErrUnreadable = errors.New("unreadable")
 
 // CodeLeaseOver is the code of a submission that was given up before it began, because its lease was over.
@@ -429,9 +430,17 @@ func (d *Driver) joined(record, memory commands.State, fingerprints []string) co
 func decode(value []byte) (commands.State, error) {
 	state, err := commands.DecodeState(value)
 	if err != nil {
-		return commands.State{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		return commands.State{}, unreadable(err)
 	}
 	return state, nil
+}
+
+// unreadable marks the error of a state that trying again does not help, which is not so for one of a newer version.
+func unreadable(err error) error {
+	if errors.Is(err, commands.ErrNewer) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnreadable, err)
 }
 
 // fit says why the vendor must not be called now.

@@ -17,6 +17,8 @@ func shell() []mutant {
 		{name: "a monotonic clock decides the lease", danger: "it stands still while a machine is suspended", file: driver,
 			old: "time.Now().Round(0) }", new: "time.Now() }",
 			alive: "in a test the wall and the monotonic clock go together; what the wall clock says is tested with a clock of its own"},
+		{name: "a newer version's operation is unreadable", danger: "a roll-back turns orders under way into dead letters", file: driver,
+			old: "	if errors.Is(err, commands.ErrNewer) {\n		return err\n	}\n", new: ""},
 		{name: "an intent is not taken back", danger: "every deploy leaves orders of which nobody knows whether they were sent", file: driver,
 			old: "	if err := handover.Err(ctx); err != nil {\n		return r.takeBack(ctx, err)\n", new: "	if err := handover.Err(ctx); err != nil {\n		return err\n"},
 		{name: "a call that waited in vain is parked", danger: "every deploy parks what a slow vendor had no place for", file: driver,

@@ -28,6 +28,7 @@ type metrics struct {
 	commands   *prometheus.HistogramVec
 	dead       *prometheus.CounterVec
 	panics     *prometheus.CounterVec
+	waits      *prometheus.CounterVec
 
 	fetched       *prometheus.CounterVec
 	fetchedBytes  *prometheus.CounterVec
@@ -55,6 +56,7 @@ func newMetrics(set *metric.Set) *metrics {
 		operations:    metric.NewOperations(set),
 		commands:      set.Histogram("paydispatch_command_seconds", "Messages that need nothing more, by how they ended, and how long the handling took.", metric.Short(), "topic", "outcome"),
 		dead:          set.Counter("paydispatch_dead_letters_total", "Messages moved to a dead-letter topic.", "topic", "reason"),
+		waits:         set.Counter("paydispatch_newer_version_waits_total", "Times that a message was tried in vain, because only a newer version can go on with its operation.", "topic"),
 		panics:        set.Counter("paydispatch_panics_total", "Recovered panics.", "topic"),
 		fetched:       set.Counter("paydispatch_fetched_messages_total", "Messages fetched.", "topic"),
 		fetchedBytes:  set.Counter("paydispatch_fetched_bytes_total", "Bytes fetched.", "topic"),
@@ -85,6 +87,7 @@ func newMetrics(set *metric.Set) *metrics {
 // that its messages are fetched from. The series of its operations are made with their hooks.
 func (m *metrics) touch(topic string, served []string) {
 	m.panics.WithLabelValues(topic)
+	m.waits.WithLabelValues(topic)
 	for _, reason := range []string{"invalid", "too_large", "request_reused", "order_reused", "refused", "unreadable", "panic", dispatch.ReasonNotAuthentic} {
 		m.dead.WithLabelValues(topic, reason)
 	}
@@ -141,6 +144,7 @@ func (m *metrics) dispatch() dispatch.Observer {
 		},
 		Rejected:     m.operations.Rejected,
 		DeadLettered: func(topic, reason string) { m.dead.WithLabelValues(topic, reason).Inc() },
+		Waits:        func(topic string) { m.waits.WithLabelValues(topic).Inc() },
 		Panicked:     func(topic string) { m.panics.WithLabelValues(topic).Inc() },
 	}
 }

@@ -60,6 +60,7 @@ func TestMetrics(t *testing.T) {
 	d.Rejected("withhold.request")
 	d.DeadLettered("withhold.request", "invalid")
 	d.Panicked("withhold.request")
+	d.Waits("withhold.request")
 	s := m.stream()
 	s.Fetched("withhold.request", 3, 300)
 	s.Running("withhold.request", 1)
@@ -91,6 +92,7 @@ func TestMetrics(t *testing.T) {
 		{"paydispatch_parked_total", []string{"phase=asking"}, 1},
 		{"paydispatch_command_seconds", []string{"outcome=succeeded"}, 1},
 		{"paydispatch_dead_letters_total", []string{"reason=invalid"}, 1},
+		{"paydispatch_newer_version_waits_total", []string{"topic=withhold.request"}, 1},
 		{"paydispatch_panics_total", []string{"topic=withhold.request"}, 1},
 		{"paydispatch_fetched_messages_total", []string{"topic=withhold.request"}, 3},
 		{"paydispatch_fetched_bytes_total", []string{"topic=withhold.request"}, 300},

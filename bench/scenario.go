@@ -23,7 +23,9 @@ type scenario struct {
 	loopShare  int
 	partitions int
 	inFlight   int
-	behaviour  gateway.Behaviour
+	// shipped leaves the dispatcher's limits at their defaults.
+	shipped   bool
+	behaviour gateway.Behaviour
 	// instances is how many processes of the system run from the beginning on.
 	instances int
 	// preload writes all commands before the system starts; else they come once it is warm.
@@ -107,6 +109,18 @@ func scenarios(scale float64, backlog int) []scenario {
 		scenario{
 			name: "churn", systems: both, plan: load.Plan{Commands: n(90_000), Rate: 1500}, instances: 4, event: churn,
 			behaviour: gateway.Behaviour{Spread: 60 * time.Millisecond}, quiet: 3 * time.Second,
+		},
+		scenario{
+			name: "slowstop", systems: own, plan: load.Plan{Commands: n(9_000)}, preload: true, shipped: true, event: stopAndStart,
+			behaviour: gateway.Behaviour{Latency: time.Second}, quiet: 3 * time.Second,
+		},
+		scenario{
+			name: "together2", systems: own, plan: load.Plan{Commands: n(6_000)}, preload: true, shipped: true, instances: 2,
+			behaviour: gateway.Behaviour{Latency: time.Second}, quiet: 3 * time.Second,
+		},
+		scenario{
+			name: "together4", systems: own, plan: load.Plan{Commands: n(6_000)}, preload: true, shipped: true, instances: 4,
+			behaviour: gateway.Behaviour{Latency: time.Second}, quiet: 3 * time.Second,
 		},
 		scenario{name: "backlog", systems: own, plan: load.Plan{Commands: backlog}, preload: true, timeline: true},
 	)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,13 +44,18 @@ func (w *world) startSystem(ctx context.Context, system, group string, s scenari
 func (w *world) settings(group, admin string, s scenario) []string {
 	work := 2 * s.inFlight
 	lane := min(max(work*3/2/s.partitions, 1), work)
-	return append([]string{
-		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address,
-		"TOPICS=" + load.Commands, "ADMIN_ADDR=" + admin, "LOG_LEVEL=" + w.logLevel,
+	limits := []string{
 		"MAX_IN_FLIGHT=" + strconv.Itoa(work), "IN_FLIGHT=" + strconv.Itoa(lane),
 		"WITHHOLD_MAX_IN_FLIGHT=" + strconv.Itoa(s.inFlight), "WITHHOLD_MAX_CONNS=" + strconv.Itoa(s.inFlight),
+	}
+	if s.shipped {
+		limits = nil
+	}
+	return slices.Concat([]string{
+		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address,
+		"TOPICS=" + load.Commands, "ADMIN_ADDR=" + admin, "LOG_LEVEL=" + w.logLevel,
 		"WITHHOLD_URL=" + w.vendor.URL + "/gateway", "WITHHOLD_MISSING_WORDS=" + gateway.Missing,
 		"WITHHOLD_ACCOUNTS_FILE=" + filepath.Join(w.dir, "accounts"),
 		"FINGERPRINT_KEYS_FILE=" + filepath.Join(w.dir, "fingerprints"),
-	}, w.set...)
+	}, limits, w.set)
 }

@@ -204,7 +204,7 @@ func (r *trial) result(ctx context.Context, before, after map[string]process.Usa
 	}
 	m.Cores["others"] = others(m.Cores)
 	stats, err := r.vendor.Stats(ctx)
-	m.Overlaps, m.Reorders, m.Twice, m.Asks, m.AtOnce = stats.Overlaps, stats.Reorders, stats.Twice, stats.Asks, stats.AtOnce
+	m.Overlaps, m.Reorders, m.Twice, m.Asks, m.AtOnce, m.Cut = stats.Overlaps, stats.Reorders, stats.Twice, stats.Asks, stats.AtOnce, stats.Cut
 	if m.Complaints = stats.Complaints; m.Complaints > 0 {
 		r.note("the vendor double refused %d requests, the first because: %s", stats.Complaints, stats.Complaint)
 	}

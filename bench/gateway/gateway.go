@@ -51,6 +51,8 @@ type Stats struct {
 	Reorders int `json:"reorders"`
 	// AtOnce is the most calls, asks left out, that ran at the same time.
 	AtOnce int `json:"at_once"`
+	// Cut counts calls whose caller had gone when they were done.
+	Cut int `json:"cut"`
 	// Complaints counts requests that were not as the document says; Complaint is the first.
 	Complaints int    `json:"complaints"`
 	Complaint  string `json:"complaint"`
@@ -204,6 +206,13 @@ func (g *Gateway) query(name string) []byte {
 		return success(name, 0)
 	}
 	return []byte(`{"status":"-1","message":"` + Missing + `","response":null}`)
+}
+
+// cut notes a call that was done when its caller had gone.
+func (g *Gateway) cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Cut++
 }
 
 func (g *Gateway) complain(err error) {

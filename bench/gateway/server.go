@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // maxBody bounds a request's body.
@@ -58,6 +59,10 @@ func (g *Gateway) converse(conn io.ReadWriter) {
 			return
 		}
 		status, body := g.Answer(r)
+		if hungUp(conn) {
+			g.cut()
+			return
+		}
 		out = fmt.Appendf(out[:0], "HTTP/1.1 %d %s\r\nContent-Type: application/json;charset=UTF-8\r\nContent-Length: %d\r\n\r\n",
 			status, http.StatusText(status), len(body))
 		out = append(out, body...)
@@ -65,6 +70,25 @@ func (g *Gateway) converse(conn io.ReadWriter) {
 			return
 		}
 	}
+}
+
+// hungUp reports whether the other side has closed the connection. Writing would not tell: the first write after that
+// still succeeds.
+func hungUp(conn io.ReadWriter) (gone bool) {
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		gone = n == 0 && err == nil || errors.Is(err, syscall.ECONNRESET)
+		return true
+	})
+	return gone || err != nil
 }
 
 // readRequest reads one request; a body without a Content-Length is refused.

@@ -51,6 +51,7 @@ type Run struct {
 	AtOnce   int `json:"calls_at_once"`
 	Overlaps int `json:"overlaps"`
 	Reorders int `json:"reorders"`
+	Cut      int `json:"calls_cut"`
 	Lost     int `json:"lost"`
 	Doubled  int `json:"doubled"`
 	// OtherID are those of Doubled that carry another event id than the first result of their order.
@@ -95,7 +96,7 @@ func (r Report) WriteJSON(path string) error {
 func (r Report) WriteTable(w io.Writer) {
 	rows := [][]string{{
 		"scenario", "system", "commands", "rate/s", "CPU us", "p50 ms", "p99 ms", "peak MB", "stall s", "at once",
-		"overlap", "reorder", "lost", "doubled", "charged 2x", "asked", "parked", "dead",
+		"overlap", "reorder", "cut", "lost", "doubled", "charged 2x", "asked", "parked", "dead",
 	}}
 	for _, m := range r.Runs {
 		p50, p99 := "-", "-"
@@ -105,7 +106,7 @@ func (r Report) WriteTable(w io.Writer) {
 		rows = append(rows, []string{
 			m.Scenario, m.System, grouped(m.Commands), grouped(int(m.Rate + 0.5)), fmt.Sprintf("%.0f", m.CPU), p50, p99,
 			fmt.Sprintf("%.0f", m.Peak), fmt.Sprintf("%.1f", m.Stall), grouped(m.AtOnce),
-			grouped(m.Overlaps), grouped(m.Reorders), grouped(m.Lost), grouped(m.Doubled), grouped(m.Twice), grouped(m.Asks),
+			grouped(m.Overlaps), grouped(m.Reorders), grouped(m.Cut), grouped(m.Lost), grouped(m.Doubled), grouped(m.Twice), grouped(m.Asks),
 			grouped(int(m.Parked)), grouped(int(m.Dead)),
 		})
 	}

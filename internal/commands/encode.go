@@ -11,7 +11,7 @@ import (
 )
 
 // Encode returns the state as JSON: what encoding/json writes of it, without its reflection, since each command stores
-// its state three times.
+// its state three times; and at the end what a newer version added, as it stood.
 func (s *State) Encode() ([]byte, error) {
 	e := encoder{out: make([]byte, 0, s.size())}
 	e.count("v", stateSchema)
@@ -33,21 +33,22 @@ func (s *State) Encode() ([]byte, error) {
 	e.count("parks", s.Parks)
 	if s.Refusal != nil {
 		e.value("refusal", s.Refusal)
+		e.carry(s.Refusal.unknown)
 	}
 	e.texts("seen", s.Seen)
 	e.filled("told", s.Told)
 	e.count("changes", s.Changes)
 	e.count("verdict", int(s.Verdict))
 	e.result(s.Result)
-	return append(e.out, '}'), e.err
+	return append(append(e.out, s.unknown...), '}'), e.err
 }
 
 // size is what most states need, so that their encoding need not grow.
 func (s *State) size() int {
 	if s.Result == nil {
-		return 640
+		return 640 + len(s.unknown)
 	}
-	return 1024 + len(s.Result.Data)
+	return 1024 + len(s.Result.Data) + len(s.unknown)
 }
 
 // encoder writes the members of one JSON object; the first error stays.
@@ -71,6 +72,13 @@ func (e *encoder) value(name string, value any) {
 	e.fail(err)
 	e.name(name)
 	e.out = append(e.out, encoded...)
+}
+
+// carry adds what a newer version wrote to the inner object that was written last.
+func (e *encoder) carry(unknown []byte) {
+	if len(unknown) > 0 {
+		e.out = append(append(e.out[:len(e.out)-1], unknown...), '}')
+	}
 }
 
 func (e *encoder) fail(err error) {
@@ -150,6 +158,7 @@ func (e *encoder) result(r *Result) {
 	e.time("time", r.Time)
 	e.name("data")
 	e.out = append(e.data(r.Data), '}')
+	e.carry(r.unknown)
 }
 
 // data is written as it stands: a result must be published byte for byte when it is published again.

@@ -68,6 +68,9 @@ type Reply struct {
 	LeftOut []string `json:"-"`
 	// Open names fields, at any depth, whose numbers the adapter is set to show: they are bounded, not masked.
 	Open []string `json:"-"`
+
+	// unknown are the members that a newer version wrote of it, each behind a comma.
+	unknown []byte
 }
 
 // maxSeen bounds the vendor's fields that a state remembers, in bytes: the state rides on each parked copy, beside a

@@ -49,6 +49,9 @@ type Result struct {
 	Time time.Time `json:"time"`
 	// Data is the JSON object: strings under the vendors' own field names.
 	Data json.RawMessage `json:"data"`
+
+	// unknown are the members that a newer version wrote of it, each behind a comma.
+	unknown []byte
 }
 
 // Kind returns the word between the dots of a type made by this package, "" for another.

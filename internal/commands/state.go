@@ -1,14 +1,13 @@
 package commands
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 )
 
-// stateSchema is the version of State's encoding; a decoder refuses a version that it does not know.
+// stateSchema is the version of State's encoding. A version that only adds members keeps it, and gives each a meaning
+// that stands whatever an older version, which hands it on unread, makes of the rest. What an older version must not go
+// on from gets a phase of its own, or another schema: an older version leaves both alone.
 const stateSchema = 1
 
 // State is all that is remembered of one operation: what the store keeps, and what a parked message carries, so that a
@@ -57,6 +56,9 @@ type State struct {
 	// Result is the event of phases Unresolved, Settled and Announced, whole, so that it can be published again byte for
 	// byte.
 	Result *Result `json:"result,omitempty"`
+
+	// unknown are the members that a newer version wrote, each behind a comma.
+	unknown []byte
 }
 
 // Begin returns the state of an operation of which nothing is recorded.
@@ -69,24 +71,6 @@ func Begin(c Command, trace string, now time.Time) State {
 		s.Fingerprint = c.Fingerprints[0]
 	}
 	return s
-}
-
-// DecodeState reads what Encode wrote. An unknown schema version or field is an error: a newer process wrote it, and
-// guessing could move money twice.
-func DecodeState(b []byte) (State, error) {
-	var s State
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		return State{}, fmt.Errorf("operation record: %w", err)
-	}
-	if s.Schema != stateSchema {
-		return State{}, fmt.Errorf("operation record: schema version %d, this program reads %d", s.Schema, stateSchema)
-	}
-	if s.Key == "" || s.Topic == "" {
-		return State{}, fmt.Errorf("operation record: key or topic missing")
-	}
-	return s, nil
 }
 
 // Contradicted returns the first field in which a reply is not about this operation, "" when there is none: it differs
@@ -149,6 +133,12 @@ func (s State) Untouched() bool {
 // may go back in time; and the proof that the very submission on record did not leave outweighs that record. What is
 // believed then never leads to a submission that was not asked about.
 func (s State) Joined(memory State) (joined State, news bool) {
+	joined, news = s.weighed(memory)
+	joined.unknown = joinedUnknown(joinedUnknown(joined.unknown, s.unknown), memory.unknown)
+	return joined, news
+}
+
+func (s State) weighed(memory State) (joined State, news bool) {
 	switch {
 	case s.Phase.Final():
 		return s, false

@@ -2,7 +2,8 @@
 // claims its request, and has package operation carry it to its end.
 //
 // It refuses to execute what is not valid to the letter: such a message becomes a rejected result and a dead letter, and
-// never blocks a lane. Faults of our own stores are returned, so that the lane tries the same message again.
+// never blocks a lane. Faults of our own stores are returned, so that the lane tries the same message again; so is an
+// operation that a newer version left in a phase that this one does not know, whose key waits for that version.
 //
 // Its caller must hand it each message until it returns nil, and must not commit before.
 package dispatch
@@ -63,6 +64,8 @@ type Observer struct {
 	Rejected func(topic string)
 	// DeadLettered is told of each dead letter by its reason.
 	DeadLettered func(topic, reason string)
+	// Waits is told each time that a message was tried in vain because only a newer version can go on with its operation.
+	Waits func(topic string)
 	// Panicked is told of each recovered panic.
 	Panicked func(topic string)
 }
@@ -156,6 +159,9 @@ func (t *task) run(ctx context.Context) (err error) {
 	}
 	if errors.Is(err, operation.ErrUnreadable) {
 		return t.bury(ctx, "unreadable", err.Error())
+	}
+	if errors.Is(err, commands.ErrNewer) && t.Observe.Waits != nil {
+		t.Observe.Waits(t.spec.Topic)
 	}
 	return err
 }

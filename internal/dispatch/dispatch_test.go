@@ -52,8 +52,9 @@ type vendor struct {
 	sends, asks  []answer
 	sent, asked  int
 	beforeAnswer func()
-	deadline     time.Time // of the last send
-	account      string    // of the last call
+	deadline     time.Time       // of the last send
+	ctx          context.Context // of the last send
+	account      string          // of the last call
 }
 
 type answer struct {
@@ -63,6 +64,7 @@ type answer struct {
 
 func (v *vendor) Send(ctx context.Context, c commands.Command) (commands.Reply, error) {
 	v.deadline, _ = ctx.Deadline()
+	v.ctx = ctx
 	v.account = c.Account
 	v.sent++
 	return v.next(&v.sends, "send")
@@ -723,7 +725,7 @@ func TestPanics(t *testing.T) {
 func TestWhatCannotBeReadIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
-		_, err := h.store.Swap(context.Background(), h.store.Expect("o:withhold:B1"), []byte(`{"v":99}`))
+		_, err := h.store.Swap(context.Background(), h.store.Expect("o:withhold:B1"), []byte(`{"v":0}`))
 		require.NoError(t, err)
 		h.handle(order("R1", "B1", "1.00"))
 		m := order("R2", "B2", "1.00")

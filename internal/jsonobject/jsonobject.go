@@ -23,30 +23,74 @@ var (
 // Read returns the values of the one object that raw holds, by their exact names (encoding/json's structs would match
 // names in any case). Its errors are ErrNotObject and ErrTwice.
 func Read(raw []byte) (map[string]json.RawMessage, error) {
-	if !json.Valid(raw) {
-		return nil, ErrNotObject
-	}
-	i := space(raw, 0)
-	if raw[i] != '{' {
-		return nil, ErrNotObject
+	i, err := open(raw)
+	if err != nil {
+		return nil, err
 	}
 	// About as many as there are names, but no more memory than a stranger's text is worth.
 	fields := make(map[string]json.RawMessage, min(bytes.Count(raw, []byte(`":`)), 32))
-	for i = space(raw, i+1); raw[i] != '}'; {
-		end := stringEnd(raw, i)
-		name, _ := Text(raw[i:end])
-		if _, twice := fields[name]; twice {
+	for raw[i] != '}' {
+		var m Member
+		m, i = member(raw, i)
+		if _, twice := fields[m.Name]; twice {
 			return nil, ErrTwice
 		}
-		i = space(raw, end) // the colon
-		i = space(raw, i+1) // the value
-		end = valueEnd(raw, i)
-		fields[name] = raw[i:end:end]
-		if i = space(raw, end); raw[i] == ',' {
-			i = space(raw, i+1)
-		}
+		fields[m.Name] = m.Value
 	}
 	return fields, nil
+}
+
+// Member is one member of an object.
+type Member struct {
+	Name string
+	// Raw is the whole member as it was written: name, colon and value. Value is a part of it.
+	Raw, Value json.RawMessage
+}
+
+// Members returns the members of the one object that raw holds, in their order. Its errors are those of Read.
+func Members(raw []byte) ([]Member, error) {
+	i, err := open(raw)
+	if err != nil {
+		return nil, err
+	}
+	var members []Member
+	names := map[string]bool{}
+	for raw[i] != '}' {
+		var m Member
+		m, i = member(raw, i)
+		if names[m.Name] {
+			return nil, ErrTwice
+		}
+		names[m.Name] = true
+		members = append(members, m)
+	}
+	return members, nil
+}
+
+// open returns where the first member of the one object begins that raw holds, or its end.
+func open(raw []byte) (int, error) {
+	if !json.Valid(raw) {
+		return 0, ErrNotObject
+	}
+	i := space(raw, 0)
+	if raw[i] != '{' {
+		return 0, ErrNotObject
+	}
+	return space(raw, i+1), nil
+}
+
+// member reads the member that begins at i, and returns where the next one begins, or the object's end.
+func member(raw []byte, i int) (m Member, next int) {
+	begin, end := i, stringEnd(raw, i)
+	m.Name, _ = Text(raw[begin:end])
+	i = space(raw, end) // the colon
+	i = space(raw, i+1) // the value
+	end = valueEnd(raw, i)
+	m.Raw, m.Value = raw[begin:end:end], raw[i:end:end]
+	if next = space(raw, end); raw[next] == ',' {
+		next = space(raw, next+1)
+	}
+	return m, next
 }
 
 // Repeated returns the first name that stands twice in one object, at any depth. raw must be one valid JSON value.

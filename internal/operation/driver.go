@@ -5,6 +5,9 @@
 // It refuses to decide anything itself, to decode commands, and to swallow faults of our own stores: those come back as
 // errors, with the operation's state untouched, and the caller tries the same message again.
 //
+// Once a handover in its context has begun (package handover) it begins no vendor call. A call that is on the wire goes on:
+// only its own deadline ends it.
+//
 // Its caller must give each call a context that outlives a rebalance, and must not commit a message before Drive
 // returned nil for it.
 package operation
@@ -20,6 +23,7 @@ import (
 	"time"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/handover"
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/vendors"
@@ -29,7 +33,8 @@ import (
 // ErrNoVendor is returned when a decision needs the vendor and the driver has none (callback-ingest).
 var ErrNoVendor = errors.New("this process does not call the vendor")
 
-// ErrUnreadable marks a record or a parked memory that this program cannot read; trying again does not help.
+// ErrUnreadable marks a record or a parked memory that no program can read; trying again does not help. One that only a
+// newer version can read is commands.ErrNewer instead: its message waits for that version.
 var ErrUnreadable = errors.New("unreadable")
 
 // CodeLeaseOver is the code of a submission that was given up before it began, because its lease was over.
@@ -212,8 +217,11 @@ func (r *run) owes(act commands.Action) bool {
 	return true
 }
 
-// failed notes what is known beyond the record.
+// failed notes what is known beyond the record, and marks what the next owner could not know.
 func (r *run) failed(err error) error {
+	if r.heard {
+		err = handover.Unstored(err)
+	}
 	known := r.known
 	if known.Phase == commands.New {
 		known = *r.state
@@ -238,6 +246,8 @@ type run struct {
 	// known is what is known beyond state, when what was to be stored or published was not; New otherwise. It is a copy,
 	// so that the states on the way need no memory of their own.
 	known commands.State
+	// heard: a call of the vendor ended since the record was written, and what it said is not stored yet.
+	heard bool
 }
 
 func (r *run) outcome(act commands.Action) Outcome {
@@ -248,6 +258,9 @@ func (r *run) outcome(act commands.Action) Outcome {
 func (r *run) perform(ctx context.Context, next *commands.State, act commands.Action) (done bool, err error) {
 	switch act.Do {
 	case commands.DoSend:
+		if err := handover.Err(ctx); err != nil {
+			return false, err
+		}
 		if err := r.fit(); err != nil {
 			return false, err
 		}
@@ -321,7 +334,7 @@ func (r *run) store(ctx context.Context, next *commands.State) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("store the record of %s: %w", next.Key, err)
 	}
-	*r.record, *r.state, r.known = record, *next, commands.State{}
+	*r.record, *r.state, r.known, r.heard = record, *next, commands.State{}, false
 	return true, nil
 }
 
@@ -416,9 +429,17 @@ func (d *Driver) joined(record, memory commands.State, fingerprints []string) co
 func decode(value []byte) (commands.State, error) {
 	state, err := commands.DecodeState(value)
 	if err != nil {
-		return commands.State{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		return commands.State{}, unreadable(err)
 	}
 	return state, nil
+}
+
+// unreadable marks the error of a state that trying again does not help, which is not so for one of a newer version.
+func unreadable(err error) error {
+	if errors.Is(err, commands.ErrNewer) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnreadable, err)
 }
 
 // fit says why the vendor must not be called now.
@@ -442,6 +463,9 @@ func (r *run) send(ctx context.Context) error {
 		r.fact = commands.SendFailed{Attempt: attempt, Class: commands.ClassRetryable, Code: CodeLeaseOver}
 		return nil
 	}
+	if err := handover.Err(ctx); err != nil {
+		return r.takeBack(ctx, err)
+	}
 	if err := r.fit(); err != nil { // its clock may have been set back while it stood still
 		r.known = r.state.Unsent()
 		return err
@@ -450,6 +474,10 @@ func (r *run) send(ctx context.Context) error {
 		r.Observe.Resent()
 	}
 	reply, err := r.call(ctx, "send", r.state.Lease, r.Sender.Send)
+	if handedOver(err) {
+		return r.takeBack(ctx, handover.ErrBegun)
+	}
+	r.heard = true
 	if err != nil {
 		r.fact = commands.SendFailed{Attempt: attempt, Class: vendors.ClassOf(err), Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
 		return nil
@@ -458,9 +486,38 @@ func (r *run) send(ctx context.Context) error {
 	return nil
 }
 
+// handedOver reports whether a call was not begun because of a handover.
+func handedOver(err error) bool {
+	return vendors.CodeOf(err) == vendors.CodeHandedOver && vendors.ClassOf(err) == commands.ClassRetryable
+}
+
+// takeBack notes in the record that the submission whose intent it holds was not made, so that the next owner makes it
+// at once, without waiting for its lease nor asking. It returns why.
+func (r *run) takeBack(ctx context.Context, why error) error {
+	unsent := r.state.Unsent()
+	if _, err := r.store(ctx, &unsent); err != nil {
+		return err
+	}
+	return why
+}
+
+// leave stores what was heard since the record was written, so that the next owner goes on from there. It returns why.
+func (r *run) leave(ctx context.Context, why error) error {
+	if r.heard {
+		state := *r.state
+		if _, err := r.store(ctx, &state); err != nil {
+			return err
+		}
+	}
+	return why
+}
+
 func (r *run) ask(ctx context.Context) error {
 	if r.Asker == nil {
 		return ErrNoVendor
+	}
+	if err := handover.Err(ctx); err != nil {
+		return r.leave(ctx, err)
 	}
 	if err := r.fit(); err != nil {
 		return err
@@ -470,6 +527,10 @@ func (r *run) ask(ctx context.Context) error {
 		r.Observe.Asked(r.state.Phase, put.Sub(r.state.FirstSeen))
 	}
 	reply, err := r.call(ctx, "ask", time.Time{}, r.Asker.Ask)
+	if handedOver(err) {
+		return r.leave(ctx, handover.ErrBegun)
+	}
+	r.heard = true
 	if err != nil {
 		r.fact = commands.AskFailed{Code: vendors.CodeOf(err), RetryAfter: retryAfter(err)}
 		return nil
@@ -478,7 +539,8 @@ func (r *run) ask(ctx context.Context) error {
 	return nil
 }
 
-// call makes one vendor call, which ends at last, where it is set, and in any case after the timeout. It goes to the
+// call makes one vendor call, which ends at last, where it is set, and in any case after the timeout, but not with ctx:
+// what is cut off is not known to have had no effect. It goes to the
 // account that the operation began with, whatever the default has become since. Whatever comes back is scrubbed here,
 // where no adapter can go past it. A panic of the adapter goes on, and leaves no span behind.
 func (r *run) call(
@@ -489,7 +551,7 @@ func (r *run) call(
 	if !last.IsZero() {
 		limit = min(limit, last.Sub(r.Now()))
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	var span Span
 	if r.Tracer != nil {
@@ -511,11 +573,14 @@ func (r *run) call(
 	reply, err := f(ctx, command)
 	reply, err = scrub.Reply(reply, command), scrub.Error(err, command)
 	outcome, failed = reply.Status.String(), err != nil
-	if failed {
+	switch {
+	case failed && handedOver(err):
+		outcome = vendors.CodeHandedOver
+	case failed:
 		outcome = vendors.CodeOf(err)
 		r.Logger.Warn("vendor call failed", "topic", r.Policy.Spec.Topic, "call", what, "key", r.state.Key, "attempt", r.state.Sends,
 			"class", vendors.ClassOf(err).String(), "err", err)
-	} else if r.contradicted(what, r.state, reply) {
+	case r.contradicted(what, r.state, reply):
 		outcome = commands.ReasonMismatch
 	}
 	return reply, err
@@ -549,6 +614,8 @@ func (r *run) wait(ctx context.Context, until time.Time) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-handover.Begun(ctx):
+		return handover.ErrBegun
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the lease of %s: %w", r.state.Key, ctx.Err())
 	}

@@ -61,7 +61,8 @@ type Copy struct {
 }
 
 // Open reads what a message says of itself, by where it was found: nil for a command. It refuses with ErrNotAuthentic
-// what only this service may say and a stranger said, and with ErrUnreadable a state of a newer version.
+// what only this service may say and a stranger said, with commands.ErrNewer a sealed state that a newer version wrote, and
+// with ErrUnreadable any other that it cannot read: a newer version would have sealed it.
 func (d *Driver) Open(m stream.Message) (*Copy, error) {
 	if d.Hold(m.Topic) == 0 {
 		for _, h := range m.Headers {
@@ -78,7 +79,10 @@ func (d *Driver) Open(m stream.Message) (*Copy, error) {
 	c := &Copy{Sealed: sealed}
 	if encoded, ok := m.Header(HeaderState); ok {
 		memory, err := commands.DecodeState(encoded)
-		if err != nil {
+		switch {
+		case err != nil && sealed:
+			return nil, fmt.Errorf("header %s: %w", HeaderState, unreadable(err))
+		case err != nil:
 			return nil, fmt.Errorf("%w: header %s: %w", ErrUnreadable, HeaderState, err)
 		}
 		c.Memory = &memory

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -234,6 +235,27 @@ func TestACopyOfTheVersionBefore(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, &operation.Copy{}, bare)
 	_, err = d.Open(having(lacking(m, operation.HeaderMAC), operation.HeaderState, `{"v":99}`))
+	require.ErrorIs(t, err, operation.ErrUnreadable)
+}
+
+// A sealed state that only a newer version can go on from waits for it; what nobody sealed was parked by no newer version.
+func TestACopyOfANewerVersionWaits(t *testing.T) {
+	t.Parallel()
+	d := parker(t, "t", oldKey)
+	m := parked(t, d, time.Now())
+	state, _ := m.Header(operation.HeaderState)
+	newer := having(lacking(m, operation.HeaderMAC), operation.HeaderState, strings.Replace(string(state), "asking", "held", 1))
+	sealed, err := operation.Seal(d, newer)
+	require.NoError(t, err)
+	_, err = d.Open(sealed)
+	require.ErrorIs(t, err, commands.ErrNewer)
+	require.NotErrorIs(t, err, operation.ErrUnreadable)
+	_, err = d.Open(newer)
+	require.ErrorIs(t, err, operation.ErrUnreadable)
+
+	damaged, err := operation.Seal(d, having(newer, operation.HeaderState, "{"))
+	require.NoError(t, err)
+	_, err = d.Open(damaged)
 	require.ErrorIs(t, err, operation.ErrUnreadable)
 }
 

@@ -200,6 +200,7 @@ func (c caller) Send(ctx context.Context, cmd commands.Command) (commands.Reply,
 	c.world.watch.sends(cmd, c.owner.name, c.world.now(c.owner))
 	ctx = c.owner.numbered(ctx, "send")
 	reply, err := c.Sender.Send(ctx, cmd)
+	c.world.watch.whole(cmd, err)
 	c.world.watch.reaches(cmd, err)
 	c.inHand(ctx)
 	return reply, err
@@ -209,6 +210,7 @@ func (c caller) Ask(ctx context.Context, cmd commands.Command) (commands.Reply, 
 	c.world.watch.asks(cmd)
 	ctx = c.owner.numbered(ctx, "ask")
 	reply, err := c.Asker.Ask(ctx, cmd)
+	c.world.watch.whole(cmd, err)
 	c.inHand(ctx)
 	return reply, err
 }

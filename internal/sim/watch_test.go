@@ -45,6 +45,8 @@ import (
 //     Parked copies wait the longer the more often nothing moved. Every poll ends (2).
 //  11. (questions about orders) An answer says what the vendor said to this very question. If it is the order's verdict,
 //     the order has it too when the answer is published, and it was published under the order's own id.
+//  14. No vendor call is cut off: it ends by its answer, by its own deadline, or with its process.
+//  15. (two versions) What a newer version added to a record is there after each write of an older one.
 //
 // A wiped store knows no rivals, so some of it cannot hold in a run after a wipe. What is let pass then, and only then:
 //   - of two contents of one order either may speak for it, also with its amount (contested), and what lost goes to the

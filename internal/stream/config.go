@@ -13,8 +13,8 @@ import (
 type Config struct {
 	// InFlight bounds the handlers that run at once in one partition.
 	InFlight int
-	// Waiting bounds the messages of one partition that were handed over and wait for a place or for their key, since all
-	// of them are finished when the generation ends. 0 takes twice InFlight.
+	// Waiting bounds the messages of one partition that were handed over and wait for a place or for their key. 0 takes
+	// twice InFlight.
 	Waiting int
 	// Window bounds the messages of one partition between the first unfinished and the last handed over, so that a
 	// slow key cannot grow the memory or the amount that is handled again after a crash.
@@ -26,9 +26,12 @@ type Config struct {
 
 	// CommitEvery is the time between commits of finished prefixes.
 	CommitEvery time.Duration
-	// DrainBudget is how long handed-over messages may go on after the generation ended. It must stay below the
-	// group's rebalance timeout less one heartbeat.
+	// DrainBudget is how long handlers may go on after the generation ended. It must cover Grace and the longest call that
+	// a handler makes, and stay below the group's rebalance timeout less one heartbeat.
 	DrainBudget time.Duration
+	// Grace is how long after the generation ended a message may still begin that later ones of its partition have
+	// overtaken. It is bounded by DrainBudget.
+	Grace time.Duration
 	// Due says when a message may be handled: until then its lane waits, and with it what stands behind the message. A time
 	// that is zero or past holds nothing back, as does a nil Due. It is called once a message, from many goroutines, and
 	// must bound what it says: this package believes it.
@@ -67,8 +70,18 @@ type Observer struct {
 	// Head: how long the first unfinished message of a partition has held back its commits; told at each CommitEvery,
 	// 0 when it does not, or when the partition was given up.
 	Head func(topic string, partition int, age time.Duration)
-	// Drained: a generation ended; unfinished messages will be delivered again.
-	Drained func(took time.Duration, unfinished int)
+	// Drained: a generation ended.
+	Drained func(Drain)
+}
+
+// Drain tells how a generation ended.
+type Drain struct {
+	Took time.Duration
+	// Left are the messages that were left to the next owner before their call began, Again those that were finished and
+	// stand behind one of them, so that they are delivered again too.
+	Left, Again int
+	// Cut are the messages whose handlers the end of the drain budget cancelled.
+	Cut int
 }
 
 // Defaults are the settings of a small service on a group with a rebalance timeout of 10 s.
@@ -79,6 +92,7 @@ func Defaults() Config {
 		WindowBytes: 16 << 20,
 		CommitEvery: 200 * time.Millisecond,
 		DrainBudget: 7 * time.Second,
+		Grace:       time.Second,
 		StuckAfter:  time.Minute,
 		RetryMin:    100 * time.Millisecond,
 		RetryMax:    5 * time.Second,
@@ -94,7 +108,7 @@ func Defaults() Config {
 			FetchFailed:  func(string) {},
 			CommitFailed: func() {},
 			Head:         func(string, int, time.Duration) {},
-			Drained:      func(time.Duration, int) {},
+			Drained:      func(Drain) {},
 		},
 	}
 }
@@ -108,6 +122,7 @@ func (c Config) WithDefaults() Config {
 	c.WindowBytes = orElse(c.WindowBytes, d.WindowBytes)
 	c.CommitEvery = orElse(c.CommitEvery, d.CommitEvery)
 	c.DrainBudget = orElse(c.DrainBudget, d.DrainBudget)
+	c.Grace = min(orElse(c.Grace, d.Grace), c.DrainBudget)
 	c.StuckAfter = orElse(c.StuckAfter, d.StuckAfter)
 	c.RetryMin = orElse(c.RetryMin, d.RetryMin)
 	c.RetryMax = max(orElse(c.RetryMax, d.RetryMax), c.RetryMin)

@@ -1,12 +1,17 @@
 package stream
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
+
+	"paydispatch/internal/handover"
 )
 
 // lane runs the messages of one partition: those of one key strictly one after another, the rest side by side.
@@ -14,8 +19,11 @@ type lane struct {
 	cfg     Config
 	handler Handler
 	at      Assignment
-	// ended is the generation's context: once over, a failed handler is not tried again.
+	// ended is the generation's context: once over, a failed handler is not tried again, and no message begins that nothing
+	// behind it has overtaken.
 	ended context.Context
+	// beginning outlives ended by the grace: once over, nothing begins.
+	beginning context.Context
 	// handling is given to handlers; it outlives ended by the drain budget.
 	handling context.Context
 	// running counts the handler goroutines of all lanes. A waiting item always has a running one before it, so it
@@ -24,9 +32,13 @@ type lane struct {
 
 	mu      sync.Mutex
 	offsets tracker
+	// last is the highest offset whose handler was called, -1 before the first one.
+	last int64
 	// behind holds, for each key with a message that is ready or running, the later ones in order.
 	behind map[string][]*item
-	ready  []*item // free to run as soon as a place is
+	// ready are free to run as soon as a place is, in the order of their offsets: what waited for its key comes before what
+	// was handed over since, or the commit would wait for it the longer.
+	ready  []*item
 	active int
 	// waiting counts the items that are ready or behind another one of their key.
 	waiting int
@@ -43,12 +55,12 @@ type item struct {
 	size int64
 }
 
-func newLane(ended, handling context.Context, a Assignment, h Handler, cfg Config, running *sync.WaitGroup) *lane {
+func newLane(s *span, a Assignment, h Handler, cfg Config, running *sync.WaitGroup) *lane {
 	return &lane{
-		cfg: cfg, handler: h, at: a, ended: ended, handling: handling, running: running,
-		offsets: newTracker(a.Offset),
-		behind:  map[string][]*item{},
-		room:    make(chan struct{}, 1),
+		cfg: cfg, handler: h, at: a, running: running, ended: s.ended, beginning: s.beginning, handling: s.handling,
+		offsets: newTracker(a.Offset), last: -1,
+		behind: map[string][]*item{},
+		room:   make(chan struct{}, 1),
 	}
 }
 
@@ -80,7 +92,7 @@ func (l *lane) admit(m Message, size int64) {
 		}
 		l.behind[key] = nil
 	}
-	l.ready = append(l.ready, it)
+	l.ready = append(l.ready, it) // it is the highest offset of all
 	l.startReady()
 }
 
@@ -109,19 +121,40 @@ func (l *lane) startReady() {
 	}
 }
 
-// next takes a place for the first item that is ready; nil when there is no place or no item. It is called with the
-// lock held.
+// next takes a place for the first item that is ready and may begin; nil when there is no place or no such item. It is
+// called with the lock held.
 func (l *lane) next() *item {
-	if l.active >= l.cfg.InFlight || len(l.ready) == 0 {
-		return nil
+	for l.active < l.cfg.InFlight && len(l.ready) > 0 {
+		it := l.ready[0]
+		l.ready[0] = nil
+		l.ready = l.ready[1:]
+		l.waiting--
+		l.signal()
+		if l.mayBegin(it) {
+			l.active++
+			return it
+		}
+		l.drop(it)
 	}
-	it := l.ready[0]
-	l.ready[0] = nil
-	l.ready = l.ready[1:]
-	l.active++
-	l.waiting--
-	l.signal()
-	return it
+	return nil
+}
+
+// mayBegin reports whether an item may still begin. Once the generation has ended, only what later messages of the
+// partition have overtaken may: left undone, it would keep all of those from being committed. What nothing has
+// overtaken costs nothing to leave. It is called with the lock held.
+func (l *lane) mayBegin(it *item) bool {
+	return l.ended.Err() == nil || it.Offset < l.last && l.beginning.Err() == nil
+}
+
+// begins notes that an item's handler is about to be called, unless it may not any more.
+func (l *lane) begins(it *item) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.mayBegin(it) {
+		return handover.ErrBegun
+	}
+	l.last = max(l.last, it.Offset)
+	return nil
 }
 
 // work handles one message after another while some are ready: a goroutine whose stack has grown goes on being used.
@@ -131,35 +164,61 @@ func (l *lane) work(it *item) {
 	}
 }
 
-// run handles one message until its handler is content or the generation is over, and returns the next one.
+// run handles one message until its handler is content or leaves it to the next owner, and returns the next one.
 func (l *lane) run(it *item) *item {
+	unstored := false
 	for attempt := 1; ; attempt++ {
-		err := l.attempt(it.Message)
-		if err == nil {
+		err := l.attempt(it, attempt)
+		switch {
+		case err == nil:
 			return l.finish(it)
+		case errors.Is(err, handover.ErrBegun):
+			return l.abandon(it)
 		}
+		unstored = unstored || handover.IsUnstored(err)
 		name := fmt.Sprintf("%s/%d@%d", it.Topic, it.Partition, it.Offset)
 		if l.ended.Err() == nil {
 			l.cfg.Logger.Warn("handler failed, the message is tried again",
 				"message", name, "attempt", attempt, "error", err)
 		}
-		if l.cfg.Backoff().Wait(l.ended, name, attempt) != nil {
+		if l.pause(name, attempt, unstored) != nil {
 			return l.abandon(it)
 		}
 	}
 }
 
-// attempt calls the handler once, inside the process's budget.
-func (l *lane) attempt(m Message) error {
-	if err := l.cfg.Budget.takeRun(l.handling); err != nil {
-		return err
+// pause waits until a failed handler may be tried again. When the generation is over that is only where the handler knows
+// what the next owner cannot.
+func (l *lane) pause(name string, attempt int, unstored bool) error {
+	err := l.cfg.Backoff().Wait(l.ended, name, attempt)
+	if err != nil && unstored {
+		return wait(l.handling, l.cfg.RetryMin)
+	}
+	return err
+}
+
+// attempt calls the handler once, inside the process's budget. The first time it does so only if the message may begin.
+func (l *lane) attempt(it *item, attempt int) error {
+	m, turn := it.Message, l.handling
+	if attempt == 1 {
+		turn = l.beginning
+	}
+	if err := l.cfg.Budget.takeRun(turn); err != nil {
+		return handover.ErrBegun
 	}
 	defer l.cfg.Budget.giveRun()
+	if attempt == 1 {
+		if err := l.begins(it); err != nil {
+			return err
+		}
+	}
 	l.cfg.Observe.Running(m.Topic, 1)
 	began := time.Now()
 	err := l.call(m)
 	l.cfg.Observe.Running(m.Topic, -1)
-	l.cfg.Observe.Handled(m.Topic, time.Since(began), err)
+	if !errors.Is(err, handover.ErrBegun) {
+		l.cfg.Observe.Handled(m.Topic, time.Since(began), err)
+	}
 	return err
 }
 
@@ -185,40 +244,47 @@ func (l *lane) finish(it *item) *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.offsets.finish(it.slot)
+	l.forget(it)
 	key := string(it.Key)
 	if queue := l.behind[key]; len(queue) > 0 {
-		l.ready = append(l.ready, queue[0])
+		at, _ := slices.BinarySearchFunc(l.ready, queue[0].Offset, func(it *item, offset int64) int { return cmp.Compare(it.Offset, offset) })
+		l.ready = slices.Insert(l.ready, at, queue[0])
 		l.behind[key] = queue[1:]
 	} else {
 		delete(l.behind, key)
 	}
-	return l.leave(it)
+	l.active--
+	l.signal()
+	return l.next()
 }
 
-// abandon leaves the message, and all of its key behind it, to the next owner of the partition. It returns what runs in
-// its place.
+// abandon leaves a message that has a place, and all of its key behind it, to the next owner of the partition. It returns
+// what runs in its place.
 func (l *lane) abandon(it *item) *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, later := range l.behind[string(it.Key)] {
-		l.waiting--
-		l.bytes -= later.size
-		l.cfg.Budget.giveBytes(later.size)
-	}
-	// The key stays busy for ever: the fetcher may still push one more of it, which must not run before this one.
-	if key := string(it.Key); key != "" {
-		l.behind[key] = nil
-	}
-	return l.leave(it)
-}
-
-// leave gives an item's place to the next one. It is called with the lock held.
-func (l *lane) leave(it *item) *item {
+	l.drop(it)
 	l.active--
-	l.bytes -= it.size
-	l.cfg.Budget.giveBytes(it.size)
 	l.signal()
 	return l.next()
+}
+
+// drop gives back what the lane holds for a message that is left to the next owner, and for all of its key behind it.
+// It is called with the lock held.
+func (l *lane) drop(it *item) {
+	l.forget(it)
+	for _, later := range l.behind[string(it.Key)] {
+		l.waiting--
+		l.forget(later)
+	}
+	// One more of the key, which the fetcher may be about to push, has overtaken nothing: it does not begin.
+	delete(l.behind, string(it.Key))
+}
+
+// forget gives back the bytes of a message. It is called with the lock held.
+func (l *lane) forget(it *item) {
+	l.bytes -= it.size
+	l.cfg.Budget.giveBytes(it.size)
 }
 
 // signal tells push that there may be room.
@@ -226,18 +292,6 @@ func (l *lane) signal() {
 	select {
 	case l.room <- struct{}{}:
 	default:
-	}
-}
-
-// close gives back what the budget still holds for messages that came behind an abandoned one. No handler runs any more.
-func (l *lane) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for key, queue := range l.behind {
-		for _, it := range queue {
-			l.cfg.Budget.giveBytes(it.size)
-		}
-		delete(l.behind, key)
 	}
 }
 
@@ -272,17 +326,25 @@ func (l *lane) holding(now time.Time) time.Duration {
 	return now.Sub(l.held)
 }
 
-// unfinished counts the messages that the next owner will see again.
-func (l *lane) unfinished() int {
+// again counts the messages that the next owner will see again.
+func (l *lane) again() (unfinished, finished int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
 	for _, s := range l.offsets.slots {
-		if !s.done {
-			n++
+		if s.done {
+			finished++
+		} else {
+			unfinished++
 		}
 	}
-	return n
+	return unfinished, finished
+}
+
+// atWork counts the messages that have a place.
+func (l *lane) atWork() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.active
 }
 
 func sizeOf(m Message) int64 {

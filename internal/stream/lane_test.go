@@ -16,7 +16,7 @@ func TestLaneKeepsWhatComesBehindAnAbandonedMessageFromRunning(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	handled := 0
-	l := newLane(ended, t.Context(), Assignment{}, HandlerFunc(func(context.Context, Message) error {
+	l := newLane(&span{ended: ended, beginning: t.Context(), handling: t.Context()}, Assignment{}, HandlerFunc(func(context.Context, Message) error {
 		handled++
 		end()
 		return errors.New("store is away")
@@ -31,6 +31,5 @@ func TestLaneKeepsWhatComesBehindAnAbandonedMessageFromRunning(t *testing.T) {
 	running.Wait()
 	require.Equal(t, 1, handled)
 	require.EqualValues(t, 0, l.position())
-	l.close()
 	require.NoError(t, cfg.Budget.takeBytes(t.Context(), 10), "all of the budget is free again")
 }

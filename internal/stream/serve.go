@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"paydispatch/internal/handover"
 )
 
 // renewEvery is the time between commits while a generation drains. No heartbeats go out then, and a commit renews the
@@ -15,36 +18,66 @@ const renewEvery = time.Second
 const finalCommits = 3
 
 // Serve runs one generation: it fetches each assigned partition, hands the messages to h (one key in order, different
-// keys side by side), and commits finished prefixes. When ctx ends it stops fetching at once, lets what was handed over
-// finish within the drain budget, commits, and returns; only then may the partitions go to another member.
+// keys side by side), and commits finished prefixes. When ctx ends it stops fetching at once, lets what has begun
+// finish, commits, and returns; only then may the partitions go to another member. What has not begun is left to the next
+// owner. But what later messages of its partition have overtaken may still begin for the grace, or those would be handled
+// again; after it a handler that has not come to its call yet is told so (package handover), and the others go on.
 //
 // A failed fetch, commit or handler is tried again; the error returned tells only of a last commit that failed, after
 // which finished messages will be delivered again. Serve waits for every handler to return, so a handler that ignores
 // the end of its ctx holds the member (and its shutdown) up.
 func Serve(ctx context.Context, gen Generation, h Handler, cfg Config) error {
 	cfg = cfg.WithDefaults()
-	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	times, end := newSpan(ctx, cfg)
 	s := &session{cfg: cfg, gen: gen}
 	for _, a := range gen.Assignments() {
-		s.lanes = append(s.lanes, newLane(ctx, handling, a, h, cfg, &s.running))
+		s.lanes = append(s.lanes, newLane(times, a, h, cfg, &s.running))
 		s.committed = append(s.committed, a.Offset)
 	}
 	var budget, fetchers sync.WaitGroup
 	defer budget.Wait()
-	defer cancel()
-	budget.Go(func() {
-		<-ctx.Done()
-		if wait(handling, cfg.DrainBudget) == nil {
-			cfg.Logger.Warn("drain budget used up, handlers are cancelled", "unfinished", s.unfinished())
-			cancel()
-		}
-	})
+	defer end()
+	budget.Go(func() { times.pass(s.cutOff) })
 	for _, l := range s.lanes {
 		fetchers.Go(func() { s.fetch(ctx, l) })
 	}
 	s.commitUntil(ctx)
 	fetchers.Wait()
 	return s.drain(context.WithoutCancel(ctx))
+}
+
+// span is how long the work of one generation goes on, in three steps: ended, when the generation is; beginning, the
+// grace later; handling, the whole drain budget later.
+type span struct {
+	cfg                        Config
+	ended, beginning, handling context.Context
+	handOver, cancel           context.CancelFunc
+}
+
+// newSpan begins a span; end lets go of what it holds.
+func newSpan(ctx context.Context, cfg Config) (s *span, end func()) {
+	s = &span{cfg: cfg, ended: ctx}
+	outliving := context.WithoutCancel(ctx)
+	s.beginning, s.handOver = context.WithCancel(outliving)
+	s.handling, s.cancel = context.WithCancel(handover.With(outliving, s.beginning))
+	return s, func() {
+		s.cancel()
+		s.handOver()
+	}
+}
+
+// pass goes through the steps until all handlers have returned; cutOff is told of those that have not by the last one.
+func (s *span) pass(cutOff func()) {
+	<-s.ended.Done()
+	if wait(s.handling, s.cfg.Grace) != nil {
+		return
+	}
+	s.handOver()
+	if wait(s.handling, s.cfg.DrainBudget-s.cfg.Grace) != nil {
+		return
+	}
+	cutOff()
+	s.cancel()
 }
 
 // session is one run of Serve. Its commits are made by Serve's own goroutine.
@@ -54,6 +87,15 @@ type session struct {
 	lanes     []*lane
 	committed []int64        // next offset known to be stored, by lane
 	running   sync.WaitGroup // handler goroutines of all lanes
+	cut       atomic.Int64   // handlers that the end of the drain budget cancelled
+}
+
+// cutOff counts the handlers that are still at work.
+func (s *session) cutOff() {
+	for _, l := range s.lanes {
+		s.cut.Add(int64(l.atWork()))
+	}
+	s.cfg.Logger.Warn("drain budget used up, handlers are cancelled", "handlers", s.cut.Load())
 }
 
 // fetch feeds one lane until the generation ends.
@@ -140,7 +182,7 @@ func (s *session) commitUntil(ctx context.Context) {
 	}
 }
 
-// drain waits for what was handed over, keeping the membership alive, and commits.
+// drain waits for what has begun, keeping the membership alive, and commits.
 func (s *session) drain(ctx context.Context) error {
 	began := time.Now()
 	idle := make(chan struct{})
@@ -158,19 +200,20 @@ func (s *session) drain(ctx context.Context) error {
 			_ = s.commit(ctx, true)
 		}
 	}
-	for _, l := range s.lanes {
-		l.close()
-	}
-	s.cfg.Observe.Drained(time.Since(began), s.unfinished())
+	s.cfg.Observe.Drained(s.drained(time.Since(began)))
 	return s.commitLast(ctx)
 }
 
-func (s *session) unfinished() int {
-	n := 0
+// drained tells of a drain that is over.
+func (s *session) drained(took time.Duration) Drain {
+	d := Drain{Took: took, Cut: int(s.cut.Load())}
 	for _, l := range s.lanes {
-		n += l.unfinished()
+		unfinished, finished := l.again()
+		d.Left += unfinished
+		d.Again += finished
 	}
-	return n
+	d.Left = max(d.Left-d.Cut, 0) // what was cut off may have been finished all the same
+	return d
 }
 
 func (s *session) commitLast(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"paydispatch/internal/handover"
 	"paydispatch/internal/stream"
 )
 
@@ -261,6 +262,7 @@ func TestServeSharesTheBudgetBetweenPartitions(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, h.starts(), 4)
 		close(release)
+		synctest.Wait()
 		stop()
 		require.NoError(t, wait())
 		require.Len(t, h.ends(), 6)
@@ -368,10 +370,10 @@ func TestServeEndsAtOnceWhileTheHeadIsHeld(t *testing.T) {
 	})
 }
 
-func TestServeFinishesWhatWasHandedOverWhenItDrains(t *testing.T) {
+func TestServeFinishesWhatHasBegunWhenItDrains(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		gen := with("a", "a", "b")
+		gen := with("a", "b", "b")
 		release := make(chan struct{})
 		h := &handler{fate: func(ctx context.Context, _ stream.Message) error {
 			select {
@@ -388,9 +390,146 @@ func TestServeFinishesWhatWasHandedOverWhenItDrains(t *testing.T) {
 		require.Equal(t, [][]stream.Assignment{{{Topic: "t"}}, {{Topic: "t"}}}, gen.committedCalls(), "commits renew the session while it drains")
 		close(release)
 		require.NoError(t, wait())
-		require.Len(t, h.ends(), 3)
-		require.EqualValues(t, 3, gen.at(0))
+		require.Equal(t, []string{"0/0", "0/1"}, slices.Sorted(slices.Values(h.ends())))
+		require.EqualValues(t, 2, gen.at(0))
 	})
+}
+
+// What nothing has overtaken costs nothing to leave: the next owner meets it for the first time.
+func TestServeLeavesWhatHasNotBegun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "a", "b", "c", "d", "e", "f", "g")
+		release := make(chan struct{})
+		h := &handler{fate: func(context.Context, stream.Message) error { <-release; return nil }}
+		cfg := config()
+		cfg.InFlight = 3
+		var drained stream.Drain
+		cfg.Observe.Drained = func(d stream.Drain) { drained = d }
+		stop, wait := serving(t, gen, h, cfg)
+		synctest.Wait()
+		stop()
+		close(release)
+		require.NoError(t, wait())
+		require.ElementsMatch(t, []string{"0/0", "0/1", "0/2", "0/3"}, h.ends(), "b and c overtook the second a")
+		require.EqualValues(t, 4, gen.at(0))
+		drained.Took = 0
+		require.Equal(t, stream.Drain{Left: 4}, drained)
+	})
+}
+
+// Within the grace what was overtaken begins; after it nothing does, and who waits for a turn is told.
+func TestServeHandsOverOnceTheGraceIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "a", "a", "b", "c")
+		var began time.Time
+		told := time.Duration(-1)
+		h := &handler{fate: func(ctx context.Context, m stream.Message) error {
+			switch string(m.Key) {
+			case "a":
+				time.Sleep(700 * time.Millisecond)
+			case "c":
+				select {
+				case <-handover.Begun(ctx):
+					told = time.Since(began)
+					return handover.ErrBegun
+				case <-ctx.Done():
+				}
+			}
+			return ctx.Err()
+		}}
+		cfg := config()
+		failed := 0
+		cfg.Observe.Handled = func(_ string, _ time.Duration, err error) {
+			if err != nil {
+				failed++
+			}
+		}
+		stop, wait := serving(t, gen, h, cfg)
+		synctest.Wait()
+		began = time.Now()
+		stop()
+		require.NoError(t, wait())
+		require.Equal(t, time.Second, told)
+		require.Equal(t, 1400*time.Millisecond, time.Since(began), "the second a began within the grace and was finished")
+		require.Equal(t, []string{"0/0", "0/1", "0/3"}, slices.Sorted(slices.Values(h.ends())))
+		require.EqualValues(t, 2, gen.at(0))
+		require.Zero(t, failed, "leaving a message is no failure")
+	})
+}
+
+// What waited for its key comes before what was handed over since: the commit waits for the lowest offset.
+func TestServeRunsTheLowestOffsetFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a", "b", "b", "a", "c", "d")
+		next := make(chan struct{})
+		h := &handler{fate: func(context.Context, stream.Message) error { <-next; return nil }}
+		cfg := config()
+		cfg.InFlight = 1
+		stop, wait := serving(t, gen, h, cfg)
+		for range 6 {
+			synctest.Wait()
+			next <- struct{}{}
+		}
+		synctest.Wait()
+		require.Equal(t, []string{"0/0", "0/1", "0/2", "0/3", "0/4", "0/5"}, h.starts())
+		stop()
+		require.NoError(t, wait())
+	})
+}
+
+// A message that waits for a place of the process has not begun.
+func TestServeLeavesWhatWaitsForThePlacesOfTheProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gen := with("a").plus("b").plus("c")
+		release := make(chan struct{})
+		h := &handler{fate: func(context.Context, stream.Message) error { <-release; return nil }}
+		cfg := config()
+		cfg.Budget = stream.NewBudget(1, 1<<20)
+		stop, wait := serving(t, gen, h, cfg)
+		synctest.Wait()
+		stop()
+		close(release)
+		require.NoError(t, wait())
+		require.Len(t, h.ends(), 1)
+		require.EqualValues(t, 1, gen.at(0)+gen.at(1)+gen.at(2))
+	})
+}
+
+// What a handler heard and could not store is known to nobody else: it is tried again while the drain lasts.
+func TestServeTriesAgainWhatOnlyThisProcessKnows(t *testing.T) {
+	t.Parallel()
+	for _, away := range []time.Duration{2 * time.Second, time.Minute} {
+		t.Run(away.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				gen := with("a", "a")
+				back := time.Now().Add(away)
+				tries := 0
+				h := &handler{fate: func(context.Context, stream.Message) error {
+					tries++
+					switch {
+					case time.Now().After(back):
+						return nil
+					case tries == 1:
+						return fmt.Errorf("settle: %w", handover.Unstored(errors.New("redis is away")))
+					}
+					return errors.New("redis is away")
+				}}
+				stop, wait := serving(t, gen, h, config())
+				synctest.Wait()
+				began := time.Now()
+				stop()
+				require.NoError(t, wait())
+				require.LessOrEqual(t, time.Since(began), 5*time.Second)
+				require.EqualValues(t, len(h.ends()), gen.at(0))
+				require.Equal(t, away < 5*time.Second, len(h.ends()) == 1)
+			})
+		})
+	}
 }
 
 func TestServeCancelsHandlersWhenTheDrainBudgetIsUsedUp(t *testing.T) {
@@ -406,8 +545,8 @@ func TestServeCancelsHandlersWhenTheDrainBudgetIsUsedUp(t *testing.T) {
 		}}
 		cfg := config()
 		cfg.Budget = stream.NewBudget(4, 1<<20)
-		unfinished := -1
-		cfg.Observe.Drained = func(_ time.Duration, n int) { unfinished = n }
+		var drained stream.Drain
+		cfg.Observe.Drained = func(d stream.Drain) { drained = d }
 		stop, wait := serving(t, gen, h, cfg)
 		synctest.Wait()
 		began := time.Now()
@@ -416,7 +555,7 @@ func TestServeCancelsHandlersWhenTheDrainBudgetIsUsedUp(t *testing.T) {
 		require.Equal(t, 5*time.Second, time.Since(began))
 		require.EqualValues(t, 1, gen.at(0), "nothing from b on")
 		require.Equal(t, []string{"0/0", "0/1", "0/3"}, slices.Sorted(slices.Values(h.starts())), "the later b never starts")
-		require.Equal(t, 2, unfinished)
+		require.Equal(t, stream.Drain{Took: 5 * time.Second, Left: 1, Again: 1, Cut: 1}, drained)
 
 		// All of the budget came back: a message that needs the whole of it still gets through.
 		gen = with(string(make([]byte, 1<<20)))
@@ -458,8 +597,8 @@ func TestServeTellsOfALastCommitThatFailed(t *testing.T) {
 	})
 }
 
-// What waits for a place is bounded, since all of it is finished when the generation ends.
-func TestServeTakesNoMoreThanItCanFinish(t *testing.T) {
+// What waits for a place is bounded, and what of it nothing has overtaken is left when the generation ends.
+func TestServeTakesNoMoreThanMayWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gen := with("a", "b", "a", "c", "d", "e", "f", "g", "h")
@@ -467,12 +606,15 @@ func TestServeTakesNoMoreThanItCanFinish(t *testing.T) {
 		h := &handler{fate: func(context.Context, stream.Message) error { <-release; return nil }}
 		cfg := config()
 		cfg.InFlight, cfg.Waiting = 2, 3
+		var drained stream.Drain
+		cfg.Observe.Drained = func(d stream.Drain) { drained = d }
 		stop, wait := serving(t, gen, h, cfg)
 		synctest.Wait()
 		stop()
 		close(release)
 		require.NoError(t, wait())
-		require.ElementsMatch(t, []string{"0/0", "0/1", "0/2", "0/3", "0/4"}, h.ends())
-		require.EqualValues(t, 5, gen.at(0))
+		require.ElementsMatch(t, []string{"0/0", "0/1"}, h.ends())
+		require.EqualValues(t, 2, gen.at(0))
+		require.Equal(t, 3, drained.Left)
 	})
 }

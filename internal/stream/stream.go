@@ -57,7 +57,8 @@ type Publisher interface {
 // Handler deals with one message.
 type Handler interface {
 	// Handle returns nil when the message needs nothing more and its offset may be committed. ctx outlives the
-	// generation and ends only when the drain budget is used up.
+	// generation and ends only when the drain budget is used up. It holds a handover: once that has begun, Handle begins
+	// no call any more and returns handover.ErrBegun instead, and finishes the call that it is in.
 	Handle(ctx context.Context, m Message) error
 }
 

@@ -34,6 +34,10 @@ type Vendor interface {
 	Asker
 }
 
+// CodeHandedOver is the code of a call that was not begun, because the partition of its message is handed over to another
+// owner (package handover). Its class is Retryable: nothing was sent.
+const CodeHandedOver = "handed_over"
+
 // Error is a failed call, with what it proves.
 type Error struct {
 	// Class says what the failure proves; the zero value is Unknown.

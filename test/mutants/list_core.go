@@ -15,6 +15,12 @@ const (
 // core are the mistakes in the decisions.
 func core() []mutant {
 	mistakes := []mutant{
+		{name: "what a newer version added is dropped", danger: "a roll-out takes from the newer version what it knew", file: "internal/commands/read.go",
+			old: "	s.unknown = r.rest()\n", new: ""},
+		{name: "what a newer version added is lost in joining", danger: "a roll-out takes from the newer version what it knew", file: "internal/commands/state.go",
+			old: "	joined.unknown = joinedUnknown(joinedUnknown(joined.unknown, s.unknown), memory.unknown)\n", new: ""},
+		{name: "a phase that is not known is a new operation", danger: "an older version sends what a newer one has sent", file: "internal/commands/read.go",
+			old: "		r.err = fmt.Errorf(\"%w: %w\", ErrNewer, err)\n", new: "		p = New\n"},
 		{name: "a loss is not seen by a new order", danger: "what was executed before the loss is sent again", file: advance,
 			old: "	if !lost.IsZero() {\n		// A process that stored", new: "	if false {\n		// A process that stored"},
 		{name: "no lease after a loss", danger: "who stored an intent just before the loss may be sending", file: advance,

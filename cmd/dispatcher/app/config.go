@@ -185,20 +185,47 @@ func (c Config) checkLimits() error {
 		settings.AtLeast("MAX_COMMAND_BYTES", c.MaxCommandBytes, 256))
 }
 
+// mostGrace is how long a drain at most goes on beginning what was overtaken.
+const mostGrace = time.Second
+
+// grace is how long a drain goes on beginning what was overtaken: half of what DRAIN_BUDGET leaves beside the longest
+// call, since what is begun last must still be stored and told.
+func (c Config) grace() time.Duration {
+	longest := time.Duration(0)
+	for _, v := range c.calls() {
+		longest = max(longest, v.Takes)
+	}
+	return min((c.Group.DrainBudget-longest)/2, mostGrace)
+}
+
+// calls are the longest calls of the vendors that are served.
+func (c Config) calls() []settings.Step {
+	var all []settings.Step
+	for _, v := range []struct {
+		topics []string
+		settings.Step
+	}{
+		{withholdTopics(), settings.Step{Name: "WITHHOLD_TIMEOUT", Takes: c.Gateway.Timeout}},
+		{esignTopics(), settings.Step{Name: "ESIGN_TIMEOUT", Takes: c.Esign.Timeout}},
+		{daxpayTopics(), settings.Step{Name: "DAXPAY_TIMEOUT", Takes: c.Daxpay.Timeout}},
+	} {
+		if c.serves(v.topics) {
+			all = append(all, v.Step)
+		}
+	}
+	return all
+}
+
 // checkTimings refuses what could let two processes work on one order at once, or cut off a call in flight.
 func (c Config) checkTimings() error {
 	claimed := c.Gateway.Timeout + c.Redis.RoundTrip()
-	beforeDrain := func(name string, takes time.Duration, topics []string) error {
-		if !c.serves(topics) {
-			return nil
-		}
-		return settings.Ascending("calls in flight must end before the drain does",
-			settings.Step{Name: name, Takes: takes}, settings.Step{Name: "DRAIN_BUDGET", Takes: c.Group.DrainBudget})
+	var calls []error
+	for _, call := range c.calls() {
+		calls = append(calls, settings.Ascending("calls in flight must end before the drain does",
+			call, settings.Step{Name: "DRAIN_BUDGET", Takes: c.Group.DrainBudget}))
 	}
 	return errors.Join(
-		beforeDrain("WITHHOLD_TIMEOUT", c.Gateway.Timeout, withholdTopics()),
-		beforeDrain("ESIGN_TIMEOUT", c.Esign.Timeout, esignTopics()),
-		beforeDrain("DAXPAY_TIMEOUT", c.Daxpay.Timeout, daxpayTopics()),
+		errors.Join(calls...),
 		settings.Ascending("the drain must end before the group gives up on this member, which notices a rebalance one heartbeat late",
 			settings.Step{Name: "DRAIN_BUDGET and one HEARTBEAT_INTERVAL", Takes: c.Group.DrainBudget + c.Group.Heartbeat},
 			settings.Step{Name: "REBALANCE_TIMEOUT", Takes: c.Group.RebalanceTimeout}),

@@ -11,7 +11,14 @@ import (
 	"paydispatch/internal/dispatch"
 	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
+	"paydispatch/internal/vendors"
 	"paydispatch/internal/vendors/limit"
+)
+
+// States of a message that is handed over.
+const (
+	stateLeft     = "left"
+	stateFinished = "finished"
 )
 
 // metrics are what the dispatcher counts. Labels come from closed lists: topics of the catalog, words of the core and
@@ -21,6 +28,7 @@ type metrics struct {
 	commands   *prometheus.HistogramVec
 	dead       *prometheus.CounterVec
 	panics     *prometheus.CounterVec
+	waits      *prometheus.CounterVec
 
 	fetched       *prometheus.CounterVec
 	fetchedBytes  *prometheus.CounterVec
@@ -30,7 +38,8 @@ type metrics struct {
 	fetchFailures *prometheus.CounterVec
 	commitFails   prometheus.Counter
 	drains        prometheus.Observer
-	unfinished    prometheus.Counter
+	cut           prometheus.Counter
+	handedOver    *prometheus.CounterVec
 	gaps          *prometheus.CounterVec
 	behind        *prometheus.GaugeVec
 	heads         *heads
@@ -47,6 +56,7 @@ func newMetrics(set *metric.Set) *metrics {
 		operations:    metric.NewOperations(set),
 		commands:      set.Histogram("paydispatch_command_seconds", "Messages that need nothing more, by how they ended, and how long the handling took.", metric.Short(), "topic", "outcome"),
 		dead:          set.Counter("paydispatch_dead_letters_total", "Messages moved to a dead-letter topic.", "topic", "reason"),
+		waits:         set.Counter("paydispatch_newer_version_waits_total", "Times that a message was tried in vain, because only a newer version can go on with its operation.", "topic"),
 		panics:        set.Counter("paydispatch_panics_total", "Recovered panics.", "topic"),
 		fetched:       set.Counter("paydispatch_fetched_messages_total", "Messages fetched.", "topic"),
 		fetchedBytes:  set.Counter("paydispatch_fetched_bytes_total", "Bytes fetched.", "topic"),
@@ -63,7 +73,11 @@ func newMetrics(set *metric.Set) *metrics {
 	}
 	m.commitFails = set.Counter("paydispatch_commit_failures_total", "Offset commits that failed and are tried again.").WithLabelValues()
 	m.drains = set.Histogram("paydispatch_drain_seconds", "How long the generations took to drain.", prometheus.ExponentialBuckets(0.001, 4, 8)).WithLabelValues()
-	m.unfinished = set.Counter("paydispatch_undrained_messages_total", "Messages left unfinished at the end of a generation; they are delivered again.").WithLabelValues()
+	m.cut = set.Counter("paydispatch_undrained_messages_total", "Messages that a drain cut off: begun, and not done when its budget was used up.").WithLabelValues()
+	m.handedOver = set.Counter("paydispatch_handed_over_messages_total", "Messages given on to the next owner of their partition: left before their call began, "+
+		"or finished behind one of those, so that they are delivered and answered again.", "state")
+	m.handedOver.WithLabelValues(stateLeft)
+	m.handedOver.WithLabelValues(stateFinished)
 	m.held = newHeads(set.Gauge("paydispatch_held_seconds", "How long the head of a partition has waited for its due time; the longest of a topic.", "topic"))
 	m.heads = newHeads(set.Gauge("paydispatch_oldest_unfinished_seconds", "How long the first unfinished message of a partition has held back its commits; the longest of a topic.", "topic"))
 	return m
@@ -73,6 +87,7 @@ func newMetrics(set *metric.Set) *metrics {
 // that its messages are fetched from. The series of its operations are made with their hooks.
 func (m *metrics) touch(topic string, served []string) {
 	m.panics.WithLabelValues(topic)
+	m.waits.WithLabelValues(topic)
 	for _, reason := range []string{"invalid", "too_large", "request_reused", "order_reused", "refused", "unreadable", "panic", dispatch.ReasonNotAuthentic} {
 		m.dead.WithLabelValues(topic, reason)
 	}
@@ -110,7 +125,7 @@ func (m *metrics) limits() limit.Observer {
 		Gate: func(vendor, method string) {
 			m.breakers.WithLabelValues(vendor, method)
 			m.waited.WithLabelValues(vendor, method)
-			for _, code := range []string{limit.CodeBreakerOpen, limit.CodeRateLimited, limit.CodeBusy, limit.CodeNoQuota} {
+			for _, code := range []string{limit.CodeBreakerOpen, limit.CodeRateLimited, limit.CodeBusy, limit.CodeNoQuota, vendors.CodeHandedOver} {
 				m.putOff.WithLabelValues(vendor, method, code)
 			}
 		},
@@ -129,6 +144,7 @@ func (m *metrics) dispatch() dispatch.Observer {
 		},
 		Rejected:     m.operations.Rejected,
 		DeadLettered: func(topic, reason string) { m.dead.WithLabelValues(topic, reason).Inc() },
+		Waits:        func(topic string) { m.waits.WithLabelValues(topic).Inc() },
 		Panicked:     func(topic string) { m.panics.WithLabelValues(topic).Inc() },
 	}
 }
@@ -151,9 +167,11 @@ func (m *metrics) stream() stream.Observer {
 		CommitFailed: m.commitFails.Inc,
 		Head:         m.heads.note,
 		Held:         m.held.note,
-		Drained: func(took time.Duration, unfinished int) {
-			m.drains.Observe(took.Seconds())
-			m.unfinished.Add(float64(unfinished))
+		Drained: func(d stream.Drain) {
+			m.drains.Observe(d.Took.Seconds())
+			m.cut.Add(float64(d.Cut))
+			m.handedOver.WithLabelValues(stateLeft).Add(float64(d.Left))
+			m.handedOver.WithLabelValues(stateFinished).Add(float64(d.Again))
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"paydispatch/cmd/internal/metric"
 	"paydispatch/internal/commands"
+	"paydispatch/internal/stream"
 	"paydispatch/internal/stream/kafkastream"
 	"paydispatch/internal/vendors/catalog"
 	"paydispatch/internal/vendors/limit"
@@ -59,6 +60,7 @@ func TestMetrics(t *testing.T) {
 	d.Rejected("withhold.request")
 	d.DeadLettered("withhold.request", "invalid")
 	d.Panicked("withhold.request")
+	d.Waits("withhold.request")
 	s := m.stream()
 	s.Fetched("withhold.request", 3, 300)
 	s.Running("withhold.request", 1)
@@ -67,7 +69,7 @@ func TestMetrics(t *testing.T) {
 	s.Handled("withhold.request", time.Second, errors.New("redis is away"))
 	s.FetchFailed("withhold.request")
 	s.CommitFailed()
-	s.Drained(time.Second, 2)
+	s.Drained(stream.Drain{Took: time.Second, Left: 3, Again: 4, Cut: 2})
 	m.gap(kafkastream.Gap{Topic: "withhold.request"})
 	m.backlog("withhold.request", 1, 42)
 
@@ -90,6 +92,7 @@ func TestMetrics(t *testing.T) {
 		{"paydispatch_parked_total", []string{"phase=asking"}, 1},
 		{"paydispatch_command_seconds", []string{"outcome=succeeded"}, 1},
 		{"paydispatch_dead_letters_total", []string{"reason=invalid"}, 1},
+		{"paydispatch_newer_version_waits_total", []string{"topic=withhold.request"}, 1},
 		{"paydispatch_panics_total", []string{"topic=withhold.request"}, 1},
 		{"paydispatch_fetched_messages_total", []string{"topic=withhold.request"}, 3},
 		{"paydispatch_fetched_bytes_total", []string{"topic=withhold.request"}, 300},
@@ -100,6 +103,8 @@ func TestMetrics(t *testing.T) {
 		{"paydispatch_commit_failures_total", nil, 1},
 		{"paydispatch_drain_seconds", nil, 1},
 		{"paydispatch_undrained_messages_total", nil, 2},
+		{"paydispatch_handed_over_messages_total", []string{"state=left"}, 3},
+		{"paydispatch_handed_over_messages_total", []string{"state=finished"}, 4},
 		{"paydispatch_offset_gaps_total", nil, 1},
 		{"paydispatch_backlog_messages", []string{"partition=1"}, 42},
 	} {

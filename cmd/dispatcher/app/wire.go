@@ -96,7 +96,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 	consumer, err := kafkastream.NewConsumer(kafkastream.ConsumerConfig{
 		Config: kafka, Group: c.Group.Name,
 		Stream: stream.Config{
-			Due: dispatcher.Due, InFlight: c.Group.InFlight, Window: c.Group.Window, DrainBudget: c.Group.DrainBudget,
+			Due: dispatcher.Due, InFlight: c.Group.InFlight, Window: c.Group.Window, DrainBudget: c.Group.DrainBudget, Grace: c.grace(),
 			Budget: stream.NewBudget(c.Group.MaxInFlight, int64(c.Group.MaxBytes)), StuckAfter: c.Group.StuckAfter,
 			Logger: s.Log, Observe: m.stream(),
 		},

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/handover"
 	"paydispatch/internal/vendors"
 )
 
@@ -164,7 +165,9 @@ func (v *Vendor) gate(method string) *gate {
 				return int(n.Requests) >= b.MinCalls && float64(n.TotalFailures) >= b.Faults*float64(n.Requests)
 			},
 			IsSuccessful: func(err error) bool { return err == nil || vendors.ClassOf(err) == commands.ClassPermanent },
-			IsExcluded:   func(err error) bool { return errors.Is(err, context.Canceled) },
+			IsExcluded: func(err error) bool {
+				return errors.Is(err, context.Canceled) || vendors.CodeOf(err) == vendors.CodeHandedOver
+			},
 			OnStateChange: func(_ string, _, to gobreaker.State) {
 				if v.config.Observe.Breaker != nil {
 					v.config.Observe.Breaker(v.config.Vendor, method, to.String())
@@ -175,8 +178,12 @@ func (v *Vendor) gate(method string) *gate {
 	return g
 }
 
-// enter waits for the call's turn, or puts it off. leave must be called with the call's error.
+// enter waits for the call's turn, or puts it off; the beginning of a handover ends the waiting. leave must be called with
+// the call's error.
 func (g *gate) enter(ctx context.Context) (leave func(error), err error) {
+	if handover.Err(ctx) != nil {
+		return nil, g.putOff(vendors.CodeHandedOver, 0)
+	}
 	free, err := g.place(ctx)
 	if err != nil {
 		return nil, err
@@ -203,10 +210,12 @@ func (g *gate) place(ctx context.Context) (free func(), err error) {
 	}
 	if !g.inFlight.TryAcquire(1) {
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(ctx, g.config.MaxWait)
+		waiting, stop := handover.Until(ctx)
+		defer stop()
+		waiting, cancel := context.WithTimeout(waiting, g.config.MaxWait)
 		defer cancel()
-		if g.inFlight.Acquire(ctx, 1) != nil {
-			return nil, g.putOff(CodeBusy, 0)
+		if g.inFlight.Acquire(waiting, 1) != nil {
+			return nil, g.putOff(orHandedOver(ctx, CodeBusy), 0)
 		}
 		g.waited(time.Since(began))
 	}
@@ -259,8 +268,17 @@ func (g *gate) wait(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return g.putOff(CodeRateLimited, 0)
+	case <-handover.Begun(ctx):
 	}
+	return g.putOff(orHandedOver(ctx, CodeRateLimited), 0)
+}
+
+// orHandedOver returns why a call waited no longer.
+func orHandedOver(ctx context.Context, code string) string {
+	if handover.Err(ctx) != nil {
+		return vendors.CodeHandedOver
+	}
+	return code
 }
 
 func (g *gate) waited(d time.Duration) {

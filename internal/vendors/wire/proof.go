@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/handover"
 	"paydispatch/internal/vendors"
 )
 
@@ -94,9 +95,12 @@ func trackDial(dial dialer) dialer {
 
 // sighting is what was seen of one request.
 type sighting struct {
-	// got are the connections that the request was given, with what each had written before; net/http calls the hook
-	// on the goroutine of the call, so it needs no lock.
+	// mu guards got and yielded.
+	mu sync.Mutex
+	// got are the connections that the request was given, with what each had written before.
 	got []mark
+	// yielded: the request was given up for a handover. No connection that it gets from then on is written to.
+	yielded bool
 	// handshake: TLS began. Set from a dialing goroutine.
 	handshake atomic.Bool
 }
@@ -120,13 +124,60 @@ func (s *sighting) trace(ctx context.Context) context.Context {
 				last, _ := ctx.Deadline()
 				m.before = t.arm(last)
 			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.got = append(s.got, m)
+			if s.yielded && t != nil {
+				t.seal(m.before)
+			}
 		},
 	})
 }
 
+// yield returns ctx with an end at the beginning of its handover, if nothing was written by then. settled says that the
+// call is over.
+func (s *sighting) yield(ctx context.Context) (_ context.Context, settled func()) {
+	over := handover.Of(ctx)
+	if over == nil {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(over, func() {
+		if s.giveWay() {
+			cancel()
+		}
+	})
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// giveWay gives the request up for a handover, unless a byte of it was written.
+func (s *sighting) giveWay() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.yielded = s.sealed()
+	return s.yielded
+}
+
+// gaveWay reports whether the request was given up for a handover.
+func (s *sighting) gaveWay() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.yielded
+}
+
 // nothingSent proves that no byte of the request left, and makes sure that none will.
 func (s *sighting) nothingSent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sealed()
+}
+
+// sealed seals the connections that the request was given, and reports whether none was written to. It is called with
+// the lock held.
+func (s *sighting) sealed() bool {
 	for _, m := range s.got {
 		if m.conn == nil || !m.conn.seal(m.before) {
 			return false
@@ -146,6 +197,8 @@ func (s *sighting) classify(ctx context.Context, err error) error {
 		return &vendors.Error{Class: commands.ClassRetryable, Code: code, Err: fmt.Errorf("%s: %w", step, cause)}
 	}
 	switch {
+	case s.gaveWay():
+		return proven(vendors.CodeHandedOver, "before the request was written")
 	case ctx.Err() == nil && passed(last):
 		cause = errLate
 		return proven(CodeDeadlinePassed, "before the request was written")

@@ -162,7 +162,8 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // Do performs one request and reads the whole reply. Any status but a redirect is a Response: see [StatusError].
 //
 // The error is a *vendors.Error: Retryable only if no byte of the request can have left, Permanent for a request that
-// this package refuses to make, Unknown for everything else. Do takes over req and its context: ctx counts.
+// this package refuses to make, Unknown for everything else. Do takes over req and its context: ctx counts. When a
+// handover in ctx begins before the first byte was written, the request is given up; a later one changes nothing.
 func (c *Client) Do(ctx context.Context, req *http.Request, kind Kind) (Response, error) {
 	if err := usable(req, kind); err != nil {
 		return Response{}, &vendors.Error{Class: commands.ClassPermanent, Code: CodeUnusable, Err: err}
@@ -173,6 +174,8 @@ func (c *Client) Do(ctx context.Context, req *http.Request, kind Kind) (Response
 		defer cancel()
 	}
 	seen := new(sighting)
+	ctx, settled := seen.yield(ctx)
+	defer settled()
 	req = req.WithContext(seen.trace(ctx))
 	if kind == Send {
 		// With GetBody, net/http repeats a request by itself in some failures.

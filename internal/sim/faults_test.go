@@ -92,6 +92,8 @@ func (f *faults) strike(rng *rand.Rand, c *call) fault {
 		return stalled
 	case f.reachesNobody(c):
 		return unavailable
+	case f.dawdles(rng, c):
+		return slow
 	case f.text != nil:
 		return f.text.strike(c)
 	}

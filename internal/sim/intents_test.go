@@ -38,6 +38,12 @@ func (f *faults) strikesIntent(rng *rand.Rand, c *call) bool {
 	return true
 }
 
+// dawdles reports whether a submission takes its time, on the way to the vendor or before it.
+func (f *faults) dawdles(rng *rand.Rand, c *call) bool {
+	onWay := c.kind == kindDial || c.kind == kindReceive
+	return f.intents > 0 && onWay && !c.held && strings.Contains(c.name, " send#") && rng.IntN(5) < 2
+}
+
 // twins has every debit written twice, to any partition, so that two processes may work on one order, and lets the vendor
 // hide most orders for as long as it may.
 func (s *scenario) twins(rng *rand.Rand) {

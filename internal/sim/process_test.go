@@ -17,6 +17,7 @@ import (
 	"paydispatch/internal/callback"
 	"paydispatch/internal/commands"
 	"paydispatch/internal/dispatch"
+	"paydispatch/internal/handover"
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/idempotency/memstore"
 	"paydispatch/internal/operation"
@@ -300,18 +301,33 @@ func (w *world) esign(inc *incarnation, shareFor time.Duration) *esign.Client {
 	return client
 }
 
-// notice hands the end of a handler's ctx on through the gate: a process that stands still does not notice it, and when
-// it goes on it may be about to send before it does.
+// notice hands the end of a handler's ctx, and the handover, on through the gate: a process that stands still notices
+// neither, and when it goes on it may be about to send before it does.
 func (w *world) notice(ctx context.Context, inc *incarnation) (context.Context, func()) {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
+	stop := w.noticed(ctx, ctx, inc, "end", cancel)
+	over := handover.Of(ctx)
+	if over == nil {
+		return own, func() { stop(); cancel() }
+	}
+	ownOver, begin := context.WithCancel(context.Background())
+	deaf := w.noticed(ctx, over, inc, "handover", begin)
+	return handover.With(own, ownOver), func() { stop(); deaf(); cancel(); begin() }
+}
+
+// noticed calls then once a process notices that a context has ended; stop keeps it from doing so.
+func (w *world) noticed(handler, of context.Context, inc *incarnation, what string, then func()) (stop func() bool) {
+	name := nameOf(handler) + " notices the " + what
+	if n := w.count(name); n > 1 {
+		name = fmt.Sprintf("%s #%d", name, n)
+	}
+	return context.AfterFunc(of, func() {
 		w.gate.park(&call{
-			name: nameOf(ctx) + " notices the end", owner: inc, ctx: context.Background(), held: true,
+			name: name, owner: inc, ctx: context.Background(), held: true,
 			until: w.gate.stillUntil(inc), deaf: true,
 		})
-		cancel()
+		then()
 	})
-	return own, func() { stop(); cancel() }
 }
 
 // callbackIngest starts one as cmd/callback-ingest does, on twins.

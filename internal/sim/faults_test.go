@@ -20,6 +20,8 @@ type faults struct {
 	early       bool // from has not come
 	// back is in percent of the writes under which the store may go back: it does so only where a group is at rest.
 	back int
+	// steps: the store starts again from earlier states rather than anything else.
+	steps bool
 }
 
 func newFaults(rng *rand.Rand, late bool) faults {
@@ -27,7 +29,7 @@ func newFaults(rng *rand.Rand, late bool) faults {
 	if late && rng.IntN(2) == 0 {
 		f.from, f.until = lateFaults, lateFaults+faultsEnd+time.Minute
 	}
-	switch rng.IntN(5) {
+	switch rng.IntN(6) {
 	case 0:
 		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
 	case 1:
@@ -37,6 +39,9 @@ func newFaults(rng *rand.Rand, late bool) faults {
 			f.back, f.rarely = 20+rng.IntN(40), 0
 			f.only = []kind{kindSwap, kindDial, kindReply}
 		}
+	case 3:
+		f.steps, f.rarely, f.left = true, 20+rng.IntN(60), 10+rng.IntN(25)
+		f.only, f.often = []kind{kindDial, kindReply}, 20+rng.IntN(40)
 	}
 	return f
 }
@@ -124,8 +129,11 @@ func (w *world) misfortune() bool {
 		return false
 	}
 	victim := living[w.rng.IntN(len(living))]
+	if f.steps && w.rng.IntN(3) > 0 {
+		return w.steps(living)
+	}
 	happened := true
-	switch w.rng.IntN(15) {
+	switch w.rng.IntN(16) {
 	case 0, 1, 2:
 		w.kill(victim)
 	case 3:
@@ -150,7 +158,9 @@ func (w *world) misfortune() bool {
 	case 13:
 		w.loseReplicas()
 	case 14:
-		happened = w.rewind()
+		happened = !f.steps && w.rewind()
+	case 15:
+		return w.steps(living)
 	case 11:
 		happened = w.replay()
 		w.stats.events["old callback"]++

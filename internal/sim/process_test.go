@@ -146,7 +146,7 @@ func (i *incarnation) cut() {
 func (w *world) policy(spec commands.Spec, owner string) commands.Policy {
 	p := commands.Policy{
 		Spec: spec, Owner: owner, Lease: lease, Settle: settle, MaxSends: maxSends, Tiers: tiers(),
-		Lifetime: w.scenario.lifetime, Margin: margin,
+		Lifetime: w.scenario.lifetime, Margin: margin, BackWindow: time.Hour,
 	}
 	p.Deadline, p.Patience = deadlineOf(spec), w.patience
 	return p

@@ -74,6 +74,7 @@ type watch struct {
 	rewinds   map[string]bool         // records that went back in time
 	strange   map[string]bool         // messages that strangers wrote, by place
 	settled   map[string][]settlement // by record
+	steps     map[string]int          // how often a record lost what was written last
 	wipes     int
 	firstWipe time.Time
 	lastWipe  time.Time
@@ -142,7 +143,7 @@ type settlement struct {
 func newWatch() *watch {
 	return &watch{
 		started: time.Now(), parked: map[string][]stream.Message{}, records: map[string][]byte{},
-		written: map[string]time.Time{}, expired: map[string]int{}, rewinds: map[string]bool{}, strange: map[string]bool{},
+		written: map[string]time.Time{}, expired: map[string]int{}, rewinds: map[string]bool{}, steps: map[string]int{}, strange: map[string]bool{},
 		settled: map[string][]settlement{}, commands: map[string][]stream.Message{}, sent: map[string]int{}, wanted: map[string]int{},
 		submitted: map[string][]string{}, reaching: map[string]int{}, questions: map[string]int{}, leases: map[string]time.Time{},
 		words: map[string][]string{}, recorded: map[string][]string{}, moves: map[string][]string{}, progress: map[string][][2]string{},
@@ -198,7 +199,7 @@ func (w *watch) charged() {
 func (w *watch) wiped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.wipes++; w.wipes == 1 {
+	if w.wipes++; w.firstWipe.IsZero() {
 		w.firstWipe = time.Now()
 	}
 	for key := range w.records {
@@ -647,8 +648,12 @@ func (w *watch) concluded(orderNo string) {
 // disputed: the store forgot that this order came first, and another content has its requestId or its number now. Whether
 // it was executed is then nobody's knowledge: it lies in the dead-letter topic for a person.
 func (w *watch) disputed(orderNo string) bool {
+	return w.withAPerson(message{topic: commandTopic, order: orderNo}.operation())
+}
+
+func (w *watch) withAPerson(operation string) bool {
 	return w.forgetful() && slices.ContainsFunc(w.dead, func(d stream.Message) bool {
-		return disputes(d) && w.meant(d.Value).operation() == message{topic: commandTopic, order: orderNo}.operation()
+		return disputes(d) && w.meant(d.Value).operation() == operation
 	})
 }
 

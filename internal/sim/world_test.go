@@ -156,6 +156,9 @@ func newWorld(seed uint64, m mutation) *world {
 	must(err)
 	w.scenario = newScenario(rng, w.tokens)
 	w.faults = newFaults(rng, w.scenario.late)
+	if w.faults.steps {
+		w.scenario.setClocks()
+	}
 	w.watch.scenario, w.watch.faultsEnd = w.scenario, w.faults.until
 	if w.faults.back > 0 { // once the group is at rest
 		for i := range w.scenario.messages {

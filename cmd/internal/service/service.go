@@ -186,7 +186,7 @@ func (s *Service) Store(r settings.Redis, tolerance time.Duration, m *metric.Ope
 	if err != nil {
 		return nil, err
 	}
-	config.OnForgot, config.Tolerance, config.Logger, config.OnLook = m.Forgot, tolerance, s.Log, s.fit.note
+	config.OnForgot, config.OnBack, config.Tolerance, config.Logger, config.OnLook = m.Forgot, m.Back, tolerance, s.Log, s.fit.note
 	store, err := redisstore.New(config)
 	if err != nil {
 		return nil, err

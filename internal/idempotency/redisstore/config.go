@@ -45,7 +45,7 @@ type Config struct {
 	// stand any more.
 	AskWindow time.Duration
 	// Replicas is how many replicas must have a write before Swap returns; 0 means that the primary's word is enough,
-	// and that a failover may lose the latest writes unnoticed.
+	// and that a failover may lose the latest writes.
 	Replicas int
 	// WaitTimeout bounds the wait for the replicas.
 	WaitTimeout time.Duration
@@ -65,6 +65,9 @@ type Config struct {
 	// OnForgot is told of each bucket that this process finds to have lost its memory: an alarm. A loss that another
 	// process found, before this one knew the bucket, is not told again. nil tells nobody; it must not block.
 	OnForgot func()
+	// OnBack is told of each bucket that this process finds on a server that was started again or promoted since, and may
+	// have lost its latest writes. nil tells nobody; it must not block.
+	OnBack func()
 }
 
 // Format implements fmt.Formatter, so that no verb shows the password.
@@ -102,6 +105,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnForgot == nil {
 		c.OnForgot = func() {}
+	}
+	if c.OnBack == nil {
+		c.OnBack = func() {}
 	}
 	return c
 }

@@ -168,6 +168,7 @@ func TestAReusedRequestAfterAStepBack(t *testing.T) {
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		first := order("R1", "B1", "1.00")
 		h.back(func() { h.handle(first) })
+		require.NoError(t, h.store.Store.(interface{ Look(context.Context) error }).Look(context.Background()))
 		h.vendor.asks = []answer{says(commands.StatusSucceeded)}
 		h.handle(order("R1", "B2", "1.00"))
 		h.Dispatcher = h.restart()

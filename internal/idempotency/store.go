@@ -8,7 +8,7 @@
 // every operation checks it. A bucket whose epoch is missing or is not the one remembered has forgotten: from then on
 // its records carry Forgot, the time of the discovery, and the caller must ask the vendor before it sends anything. It can
 // also go back in time (a failover to a replica that lagged, a restart from a snapshot or a file that was cut): then what
-// was not written since carries Back, and every write is refused until its caller knows.
+// was not written since carries Back, and a write with Intent is refused until its caller knows.
 //
 // Callers must treat any error but *Conflict as "our own fault": nothing is known about whether the write landed.
 // They load again; the version tells. No process ever deletes a record.
@@ -37,6 +37,10 @@ type Record struct {
 	// be lost: this record, or its absence, may be an older state than what was written last. Zero when that never
 	// happened, when the same window has passed, and for a record that was written since.
 	Back time.Time
+	// Intent is set by a caller of Swap that is going to act in the world once the write stands, so that it must not be
+	// fooled: only then is the server asked whether it still serves the data that it did, which costs as much as a write.
+	// A store never sets it.
+	Intent bool
 	// Epoch is the bucket's epoch that this record was read under; opaque to callers.
 	Epoch string
 }

@@ -311,7 +311,9 @@ func (r *run) store(ctx context.Context, next *commands.State) (bool, error) {
 		unsent := next.Unsent() // whether the intent was written or not, it is not acted upon before that is known
 		r.known = &unsent
 	}
-	record, err := r.Store.Swap(ctx, *r.record, value)
+	was := *r.record
+	was.Intent = next.Phase == commands.Sending
+	record, err := r.Store.Swap(ctx, was, value)
 	if conflict, ok := errors.AsType[*idempotency.Conflict](err); ok {
 		if r.Observe.Conflicted != nil {
 			r.Observe.Conflicted()

@@ -29,10 +29,14 @@ func (w *world) steps(living []*process) bool {
 		return false
 	}
 	w.faults.left--
+	i, die := w.rng.IntN(len(all)), w.rng.IntN(3)
 	if w.rng.IntN(2) == 0 { // not far
-		all = all[max(len(all)-6, 0):]
+		i = len(all) - 1 - w.rng.IntN(min(len(all), 6))
 	}
-	to, die := all[w.rng.IntN(len(all))], w.rng.IntN(3)
+	to := all[i]
+	w.mu.Lock()
+	w.snapshots = all[:i+1] // a past that was left does not come back
+	w.mu.Unlock()
 	for _, p := range living {
 		if die == 2 || die == 1 && w.rng.IntN(2) == 0 {
 			w.kill(p)

@@ -37,6 +37,8 @@ func core() []mutant {
 			old: "latest(s.SentAt, back.Add(p.Lease))", new: "latest(s.SentAt, back)"},
 		{name: "a copy is dropped on the word of another past", danger: "nobody asks about the order any more", file: "internal/dispatch/due.go",
 			old: " || !record.Back.IsZero()", new: ""},
+		{name: "an intent is written like anything else", danger: "nobody looks whose data it meets", file: "internal/operation/driver.go",
+			old: "	was.Intent = next.Phase == commands.Sending\n", new: ""},
 		{name: "a step back is not told on", danger: "an order that was expected to be new is sent", file: "internal/operation/driver.go",
 			old: "		arrived.Back = standing.Back\n", new: ""},
 		{name: "what is recalled is not doubted", danger: "a redelivered message sends what was sent in the part that is lost", file: "internal/operation/driver.go",

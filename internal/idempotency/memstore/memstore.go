@@ -118,7 +118,7 @@ func (s *Store) Swap(ctx context.Context, was idempotency.Record, value []byte) 
 	current, in := s.server.at(was.Key), s.believe(bucket, now)
 	standing := s.record(was.Key, current, in, now)
 	fits := sameMemory(was, standing) && standing.Version == was.Version
-	if fits { // only a write looks whose data it would write to
+	if fits && was.Intent {
 		s.server.sees(bucket, false, s.config.Lifetime)
 		in = s.believe(bucket, now)
 		standing = s.record(was.Key, current, in, now)

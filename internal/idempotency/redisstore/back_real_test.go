@@ -115,6 +115,7 @@ func appendOnly(t *testing.T, s *realServer) string {
 func swapped(t *testing.T, s *Store, was idempotency.Record, value string) idempotency.Record {
 	t.Helper()
 	for {
+		was.Intent = true
 		r, err := s.Swap(t.Context(), was, []byte(value))
 		if conflict, ok := errors.AsType[*idempotency.Conflict](err); ok && conflict.Standing.Version == was.Version {
 			was = conflict.Standing // of data that are other ones

@@ -27,6 +27,7 @@ func one(t *testing.T, server *miniredis.Miniredis, clock *handClock) Config {
 
 func put(t *testing.T, s *Store, was idempotency.Record, value string) idempotency.Record {
 	t.Helper()
+	was.Intent = true
 	r, err := s.Swap(t.Context(), was, []byte(value))
 	require.NoError(t, err)
 	return r
@@ -34,6 +35,7 @@ func put(t *testing.T, s *Store, was idempotency.Record, value string) idempoten
 
 func met(t *testing.T, s *Store, was idempotency.Record) idempotency.Record {
 	t.Helper()
+	was.Intent = true
 	_, err := s.Swap(t.Context(), was, []byte("must not land"))
 	conflict, ok := errors.AsType[*idempotency.Conflict](err)
 	require.True(t, ok, err)

@@ -23,8 +23,12 @@ const (
 
 // Config of a store.
 type Config struct {
-	// Addrs are host:port; one is a single server, several are the seeds of a Redis Cluster.
+	// Addrs are host:port; one is a single server, several are the seeds of a Redis Cluster, or with Master the Sentinels.
 	Addrs []string
+	// Master is the name by which Sentinels know the primary; "" for none. SentinelUser and SentinelPassword are what they
+	// ask for themselves.
+	Master                         string
+	SentinelUser, SentinelPassword string
 	// Cluster says that a single address is the configuration endpoint of a cluster.
 	Cluster  bool
 	Username string
@@ -122,6 +126,8 @@ func (c Config) validate() error {
 	}
 	refuse(len(c.Addrs) == 0, "no address is set")
 	refuse(c.clustered() && c.DB != 0, "a cluster has only database 0")
+	refuse(c.Cluster && c.Master != "", "a cluster has no Sentinels")
+	refuse(c.Master == "" && c.SentinelUser+c.SentinelPassword != "", "credentials of Sentinels need the name of their primary")
 	refuse(strings.ContainsAny(c.Prefix, "{}"), "the prefix must not hold braces: they choose the cluster slot")
 	refuse(c.Buckets < 1 || c.Buckets > maxBuckets, fmt.Sprintf("the buckets must be 1 to %d", maxBuckets))
 	refuse(c.Lifetime < time.Millisecond, "the records' lifetime must be set")
@@ -134,13 +140,16 @@ func (c Config) validate() error {
 	return errors.Join(problems...)
 }
 
-func (c Config) clustered() bool { return c.Cluster || len(c.Addrs) > 1 }
+func (c Config) clustered() bool { return c.Cluster || len(c.Addrs) > 1 && c.Master == "" }
 
 // options turns off every repetition inside the client: what a repeated write met could be itself.
 func (c Config) options() *redis.UniversalOptions {
 	return &redis.UniversalOptions{
 		Addrs:                    c.Addrs,
 		IsClusterMode:            c.Cluster,
+		MasterName:               c.Master,
+		SentinelUsername:         c.SentinelUser,
+		SentinelPassword:         c.SentinelPassword,
 		Username:                 c.Username,
 		Password:                 c.Password,
 		TLSConfig:                c.TLS,

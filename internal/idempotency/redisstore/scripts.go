@@ -26,13 +26,9 @@ end
 // unseen is the identity of data that cannot be told from other data.
 const unseen = "-"
 
-// swapSource writes a record if its bucket and its version still stand as given, and the server serves the data that the
-// bucket was last known to live on. The bucket's epochs live on with it: they must not end while records stand, nor outlive
-// them for ever, since a record that is gone while its epoch stands looks as if it had never been. They are renewed only
-// when they lost a sixteenth of their lifetime, so that most writes cost a look.
-//
-// Where the identity is hidden, it counts the writes into the bucket: a count below the one that the caller met is of an
-// older state.
+// swapSource writes a record if its bucket and its version still stand as given. The bucket's epochs live on with it: they
+// must not end while records stand, nor outlive them for ever, since a record that is gone while its epoch stands looks as
+// if it had never been. They are renewed only when they lost a sixteenth of their lifetime, so that most writes cost a look.
 //
 // KEYS[1] -> epoch key of the bucket
 // KEYS[2] -> record key
@@ -44,22 +40,17 @@ const unseen = "-"
 // ARGV[4] -> how the record to write begins, "<version>|<token>|"
 // ARGV[5] -> its value
 // ARGV[6] -> its lifetime and the epochs', in milliseconds
-// ARGV[7] -> the highest count of writes that the caller met
+// ARGV[7] -> the highest count that the caller met
 //
-// Returns the count of writes, 0 where they are not counted, if it wrote; else what stands: {epoch or nil, record or nil,
-// data or nil}, and wrote nothing but perhaps the latter.
-const swapSource = seesSource + `
-local stands = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
-local record, begin = stands[2], ARGV[3]
-local same
-if begin == '' then
-  same = not record
-else
-  same = record and string.sub(record, 1, #begin) == begin
-end
-if not same or stands[1] ~= ARGV[1] or stands[3] ~= ARGV[2] then
-  return stands
-end
+// Returns 0 if it wrote; else what stands: {epoch or nil, record or nil, data or nil}, and wrote nothing.
+const swapSource = matchSource + writeSource + `return 0`
+
+// intentSource is swapSource for a caller that acts on the write: it writes only if the server serves the data that the
+// bucket was last known to live on. Where their identity is hidden it counts such writes, and a count below the one that
+// the caller met is of an older state.
+//
+// Returns the count, 0 where there is none, if it wrote; else what stands, and wrote nothing but perhaps that of the data.
+const intentSource = seesSource + matchSource + `
 local id, count = identity(), 0
 if id == '` + unseen + `' then
   count = tonumber(redis.call('GET', KEYS[4]) or '0') + 1
@@ -71,15 +62,31 @@ if not of(stands[3], id) or count > 0 and count <= tonumber(ARGV[7]) then
   end
   return stands
 end
-redis.call('SET', KEYS[2], ARGV[4] .. ARGV[5], 'PX', ARGV[6])
 if count > 0 then
   redis.call('SET', KEYS[4], count, 'PX', ARGV[6])
+end` + writeSource + `return count`
+
+// matchSource ends a script where something else stands than its caller holds.
+const matchSource = `
+local stands = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
+local record, begin = stands[2], ARGV[3]
+local same
+if begin == '' then
+  same = not record
+else
+  same = record and string.sub(record, 1, #begin) == begin
 end
+if not same or stands[1] ~= ARGV[1] or stands[3] ~= ARGV[2] then
+  return stands
+end
+`
+
+const writeSource = `
+redis.call('SET', KEYS[2], ARGV[4] .. ARGV[5], 'PX', ARGV[6])
 if redis.call('PTTL', KEYS[1]) < ARGV[6] * 15 / 16 then
   redis.call('PEXPIRE', KEYS[1], ARGV[6])
   redis.call('PEXPIRE', KEYS[3], ARGV[6])
 end
-return count
 `
 
 // epochSource replaces a bucket's epoch if it still stands as given; replaced by itself, it is renewed. It notes the data

@@ -33,7 +33,13 @@ type realServer struct {
 // startServer starts one with these settings. It ends with the test.
 func startServer(t *testing.T, args ...string) *realServer {
 	t.Helper()
-	s := &realServer{t: t, dir: t.TempDir(), port: freePort(t), args: args}
+	return startServerAt(t, freePort(t), args...)
+}
+
+// startServerAt starts one on this port; a first argument that is a file holds all of its settings.
+func startServerAt(t *testing.T, port int, args ...string) *realServer {
+	t.Helper()
+	s := &realServer{t: t, dir: t.TempDir(), port: port, args: args}
 	s.client = redis.NewClient(&redis.Options{Addr: s.addr(), MaxRetries: -1, DialTimeout: time.Second, DialerRetries: 1})
 	t.Cleanup(func() {
 		_ = s.client.Close()

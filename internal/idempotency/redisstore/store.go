@@ -6,7 +6,7 @@
 //	<prefix>:{<bucket>}:k:<key>  -> <version>|<token>|<value>  a record; expires Lifetime after its last write
 //	<prefix>:{<bucket>}:w        -> <run id>|<evicted>         what was last seen of the server; one a server
 //	<prefix>:{<bucket>}:d        -> <master_replid>|<back>     the data that the bucket lives on; expires like a record
-//	<prefix>:{<bucket>}:n        -> <writes>                   only where INFO is hidden; expires like a record
+//	<prefix>:{<bucket>}:n        -> <intents>                  only where INFO is hidden; expires like a record
 //
 // An epoch is renewed by the writes into its bucket and by [Store.Watch], so it ends only with the last process, or by
 // what ends records before their time as well: then it is missing, and that is a loss.
@@ -15,10 +15,10 @@
 // an error. Concurrent calls share pipelines.
 //
 // A server gives its data another identity (master_replid of INFO replication) at each start and each promotion, which may
-// have lost the latest writes. The script that writes a record compares it with what is noted of the bucket and refuses to
+// have lost the latest writes. The script that writes an intent compares it with what is noted of the bucket and refuses to
 // write where they differ; it notes the new one, and when: that is the Back of all records of the bucket that were not
-// written since. So no process need have lived through the failover. Where INFO is hidden, each write is counted instead,
-// and a process that knows of more writes than the bucket does has seen it go back: see [Store.Check].
+// written since. So no process need have lived through the failover. Where INFO is hidden, each intent is counted instead,
+// and a process that knows of more of them than the bucket does has seen it go back: see [Store.Check].
 //
 // Its callers must call Check and Prepare before their first send, keep Watch running, ask Fit before each send, and
 // give all processes the same prefix and buckets.
@@ -55,6 +55,7 @@ type Store struct {
 	counted                []atomic.Int64
 	stepped                atomic.Pointer[string] // the identity that was logged last
 	swapRecord, swapEpochs script
+	swapIntent             script
 	health                 health
 }
 
@@ -76,6 +77,7 @@ func New(config Config) (*Store, error) {
 		counted:    make([]atomic.Int64, config.Buckets),
 		swapRecord: newScript(swapSource),
 		swapEpochs: newScript(epochSource),
+		swapIntent: newScript(intentSource),
 	}, nil
 }
 
@@ -221,9 +223,12 @@ func (s *Store) swap(
 // write tries to write next and returns what stands then. If that has the token of next, the write landed, on as many
 // servers as are asked for; of the rest of the record only the version is filled in then.
 func (s *Store) write(ctx context.Context, was idempotency.Record, in memory, next stored) (standing, error) {
-	bucket := s.bucket(was.Key)
+	bucket, script := s.bucket(was.Key), &s.swapRecord
+	if was.Intent {
+		script = &s.swapIntent
+	}
 	reply, err := s.do(ctx, call{
-		script: &s.swapRecord,
+		script: script,
 		keys:   []string{s.epochKey(bucket), s.recordKey(bucket, was.Key), s.dataKey(bucket), s.countKey(bucket)},
 		args: []any{
 			in.of.String(), in.on.String(), begin(was.Version), next.head(), next.value, s.config.Lifetime.Milliseconds(),

@@ -16,6 +16,18 @@ func back(t testing.TB, at time.Time, r idempotency.Record) {
 	require.True(t, r.Forgot.IsZero())
 }
 
+// intent is a record that its caller acts on once it is written.
+func intent(r idempotency.Record) idempotency.Record {
+	r.Intent = true
+	return r
+}
+
+// fooled tries to write an intent, which must not succeed.
+func fooled(t testing.TB, c Client, was idempotency.Record) idempotency.Record {
+	t.Helper()
+	return conflicts(t, c, intent(was))
+}
+
 // restart has the server start again from this moment after writes that are lost with it.
 func restart(t *testing.T, h Harness, write func()) {
 	t.Helper()
@@ -35,13 +47,13 @@ func absenceAfterRestart(t *testing.T, h Harness) {
 	was, held := c.Expect("k"), idempotency.Record{}
 	restart(t, h, func() { held = swap(t, other, other.Expect("k"), "lost") })
 	lost := h.Now()
-	standing := conflicts(t, c, was)
+	standing := fooled(t, c, was)
 	require.Zero(t, standing.Version)
 	back(t, lost, standing)
 	h.Advance(time.Second)
-	require.Equal(t, standing, conflicts(t, other, held), "its version is of other data")
+	require.Equal(t, standing, fooled(t, other, held), "its version is of other data")
 	require.Equal(t, standing, load(t, h.Open(t), "k"))
-	now := swap(t, c, standing, "after asking")
+	now := swap(t, c, intent(standing), "after asking")
 	require.True(t, now.Back.IsZero(), "what was written since is as good as ever")
 	require.Equal(t, now, load(t, other, "k"))
 }
@@ -56,10 +68,10 @@ func versionAfterRestart(t *testing.T, h Harness) {
 	require.True(t, one.Back.IsZero())
 	restart(t, h, func() { two = swap(t, c, one, "two") })
 	lost := h.Now()
-	standing := conflicts(t, c, one)
+	standing := fooled(t, c, one)
 	require.Equal(t, "one", string(standing.Value))
 	back(t, lost, standing)
-	again := swap(t, c, standing, "two")
+	again := swap(t, c, intent(standing), "two")
 	require.Equal(t, two.Version, again.Version)
 	require.Equal(t, again, refused(t, c, two), "version 2 of other data is another record")
 	require.True(t, load(t, c, "k").Back.IsZero())
@@ -73,7 +85,7 @@ func restartWithAll(t *testing.T, h Harness) {
 	c := prepared(t, h)
 	one := swap(t, c, c.Expect("k"), "one")
 	restart(t, h, func() {})
-	back(t, h.Now(), conflicts(t, c, one))
+	back(t, h.Now(), fooled(t, c, one))
 }
 
 // restartWithoutWitness: whoever starts after it sees it all the same, prepared or not, by its first write at the latest.
@@ -87,7 +99,7 @@ func restartWithoutWitness(t *testing.T, h Harness) {
 	late := h.Open(t)
 	loaded := load(t, late, "k")
 	require.True(t, loaded.Back.IsZero(), "a look at a record asks nothing of the server")
-	back(t, h.Now(), conflicts(t, late, loaded))
+	back(t, h.Now(), fooled(t, late, loaded))
 
 	restart(t, h, func() {})
 	next := h.Open(t)
@@ -96,7 +108,7 @@ func restartWithoutWitness(t *testing.T, h Harness) {
 
 	restart(t, h, func() {})
 	blind := h.Open(t)
-	standing := conflicts(t, blind, idempotency.Record{Key: "new", Version: 0})
+	standing := fooled(t, blind, idempotency.Record{Key: "new", Version: 0})
 	require.Zero(t, standing.Version)
 	require.False(t, standing.Back.IsZero())
 }
@@ -108,18 +120,18 @@ func restartTwice(t *testing.T, h Harness) {
 	c := prepared(t, h)
 	before := h.Snapshot(t)
 	restart(t, h, func() {})
-	standing := conflicts(t, c, c.Expect("k"))
+	standing := fooled(t, c, c.Expect("k"))
 	between := swap(t, c, standing, "between")
 	h.Advance(time.Second)
 	before() // to where the first one was not noted
 	h.Advance(time.Second)
-	standing = conflicts(t, c, between)
+	standing = fooled(t, c, between)
 	require.Zero(t, standing.Version)
 	back(t, h.Now(), standing)
 
 	kept := swap(t, c, standing, "kept")
 	restart(t, h, func() {})
-	standing = conflicts(t, c, kept)
+	standing = fooled(t, c, kept)
 	require.Equal(t, "kept", string(standing.Value))
 	back(t, h.Now(), standing)
 }

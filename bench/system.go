@@ -44,7 +44,7 @@ func (w *world) settings(group, admin string, s scenario) []string {
 	work := 2 * s.inFlight
 	lane := min(max(work*3/2/s.partitions, 1), work)
 	return append([]string{
-		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address,
+		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address, "REDIS_ACCEPT=identity",
 		"TOPICS=" + load.Commands, "ADMIN_ADDR=" + admin, "LOG_LEVEL=" + w.logLevel,
 		"MAX_IN_FLIGHT=" + strconv.Itoa(work), "IN_FLIGHT=" + strconv.Itoa(lane),
 		"WITHHOLD_MAX_IN_FLIGHT=" + strconv.Itoa(s.inFlight), "WITHHOLD_MAX_CONNS=" + strconv.Itoa(s.inFlight),

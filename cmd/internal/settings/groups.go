@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency"
 	"paydispatch/internal/idempotency/redisstore"
 	"paydispatch/internal/stream/kafkastream"
 )
@@ -115,6 +117,10 @@ type Redis struct {
 	Lifetime     time.Duration `env:"RECORD_LIFETIME"`
 	AskWindow    time.Duration `env:"ASK_WINDOW"`
 
+	// Strict stops a start at every weakness of the servers that is not in Accept.
+	Strict bool     `env:"REDIS_STRICT"`
+	Accept []string `env:"REDIS_ACCEPT"`
+
 	SentinelMaster       string `env:"REDIS_SENTINEL_MASTER"`
 	SentinelUser         string `env:"REDIS_SENTINEL_USER"`
 	SentinelPasswordFile string `env:"REDIS_SENTINEL_PASSWORD_FILE"`
@@ -151,9 +157,26 @@ func (r Redis) Check() error {
 	if r.Replicas > 0 {
 		problems = append(problems, Positive("REDIS_WAIT_TIMEOUT", r.WaitTimeout))
 	}
+	for _, name := range r.Accept {
+		if !slices.Contains(idempotency.Weaknesses(), name) {
+			problems = append(problems, fmt.Errorf("REDIS_ACCEPT: %q is not one of %s", name, strings.Join(idempotency.Weaknesses(), ", ")))
+		}
+	}
 	_, err := r.Password()
 	_, sentinelErr := r.SentinelPassword()
 	return errors.Join(append(problems, err, sentinelErr)...)
+}
+
+// Refuses returns what of the findings stops a start, nil for nothing: what keeps a loss from being seen always, the rest
+// where that is asked for.
+func (r Redis) Refuses(found []idempotency.Finding) error {
+	var problems []error
+	for _, f := range found {
+		if (r.Strict || f.Weakness == idempotency.WeakIdentity) && !slices.Contains(r.Accept, f.Weakness) {
+			problems = append(problems, fmt.Errorf("redis%s: %s (or name %s in REDIS_ACCEPT)", spaced(f.Server), f.Text, f.Weakness))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // Password reads the password; "" when no file is set.
@@ -365,4 +388,11 @@ func ca(name, file string, on bool, switchName string) error {
 		return fmt.Errorf("%s: cannot be used: %w", name, err)
 	}
 	return nil
+}
+
+func spaced(server string) string {
+	if server == "" {
+		return ""
+	}
+	return " " + server
 }

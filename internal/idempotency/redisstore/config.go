@@ -11,6 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"paydispatch/internal/idempotency"
 )
 
 const (
@@ -66,6 +68,8 @@ type Config struct {
 	// OnLook is called by [Store.Watch] after its first look and before each other one with what [Store.Fit] says, and by how
 	// much own clock was ahead of the servers' when that was last read. It must not block.
 	OnLook func(unfit error, skew time.Duration)
+	// OnFindings is told by [Store.Watch] what [Store.Findings] found, every few minutes. It must not block.
+	OnFindings func([]idempotency.Finding)
 	// OnForgot is told of each bucket that this process finds to have lost its memory: an alarm. A loss that another
 	// process found, before this one knew the bucket, is not told again. nil tells nobody; it must not block.
 	OnForgot func()
@@ -106,6 +110,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnLook == nil {
 		c.OnLook = func(error, time.Duration) {}
+	}
+	if c.OnFindings == nil {
+		c.OnFindings = func([]idempotency.Finding) {}
 	}
 	if c.OnForgot == nil {
 		c.OnForgot = func() {}

@@ -47,6 +47,7 @@ func (s *Store) turn(ctx context.Context, kept time.Time) time.Time {
 	err := s.measure(ctx)
 	if err == nil && time.Since(kept) >= min(keepEvery, s.config.Lifetime/16) {
 		if err = s.keep(ctx); err == nil {
+			s.report(ctx)
 			return time.Now()
 		}
 	}
@@ -54,6 +55,13 @@ func (s *Store) turn(ctx context.Context, kept time.Time) time.Time {
 		s.config.Logger.Debug("looking at redis failed", "err", err)
 	}
 	return kept
+}
+
+// report tells what was found of the servers; where they do not answer the next one does.
+func (s *Store) report(ctx context.Context) {
+	if found, err := s.Findings(ctx); err == nil {
+		s.config.OnFindings(found)
+	}
 }
 
 // Look does what [Store.Watch] does again and again: it reads the servers' clocks, finds losses that no epoch tells,

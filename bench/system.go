@@ -52,7 +52,7 @@ func (w *world) settings(group, admin string, s scenario) []string {
 		limits = nil
 	}
 	return slices.Concat([]string{
-		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address,
+		"KAFKA_BROKERS=" + strings.Join(w.brokers, ","), "KAFKA_GROUP=" + group, "REDIS_ADDRS=" + w.redis.address, "REDIS_ACCEPT=identity",
 		"TOPICS=" + load.Commands, "ADMIN_ADDR=" + admin, "LOG_LEVEL=" + w.logLevel,
 		"WITHHOLD_URL=" + w.vendor.URL + "/gateway", "WITHHOLD_MISSING_WORDS=" + gateway.Missing,
 		"WITHHOLD_ACCOUNTS_FILE=" + filepath.Join(w.dir, "accounts"),

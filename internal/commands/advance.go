@@ -82,30 +82,16 @@ func (m *move) arrived(e Arrived) (Action, error) {
 
 // begin takes up an operation of which nothing is recorded.
 func (m *move) begin(e Arrived) (Action, error) {
-	lost := m.lost(e)
-	switch m.policy.Spec.Effect {
-	case EffectRead:
-		m.state.Phase = Asking
-		return m.ask()
-	case EffectOnce:
-		// It cannot be asked about, so only what was written after the loss is known to be new.
-		if !lost.IsZero() && m.policy.MayPrecede(e.Written, lost, m.now) {
-			return m.unclear(lost, "the record of this command may be lost; it may have been executed before")
-		}
+	if !m.policy.AsksFirst(e, m.now) {
 		return m.send()
 	}
-	if !lost.IsZero() {
-		// A process that stored its intent just before the loss may be at it until its lease is over.
-		return m.unclear(lost.Add(m.policy.Lease), "")
+	lost := m.policy.Lost(e, m.now)
+	if m.policy.Spec.Effect == EffectRead || lost.IsZero() {
+		m.state.Phase = Asking
+		return m.ask()
 	}
-	return m.send()
-}
-
-// lost is until when a submission of this operation may have been recorded of which no record tells any more; zero when
-// none can have been. The store knows of its own losses. Beside them a record ends with its lifetime, while a topic that
-// is played again brings its message back.
-func (m *move) lost(e Arrived) time.Time {
-	return latest(e.Forgot, m.policy.Expired(e.Written, m.now))
+	// A process that stored its intent just before the loss may be at it until its lease is over.
+	return m.unclear(lost.Add(m.policy.Lease), "the record of this command may be lost; it may have been executed before")
 }
 
 // askAnew puts a question again, for another request, that found no answer before its deadline.

@@ -14,6 +14,9 @@ type Arrived struct {
 	// Forgot is when the store was found to have lost its memory; zero when it never did. A new operation is then asked
 	// about before it is sent.
 	Forgot time.Time
+	// Back is when the store was found to have gone back in time, so that its latest writes may be lost; zero when it never
+	// did. A new operation of a message from before is then asked about before it is sent.
+	Back time.Time
 	// Written is when the message was written to its topic, by its producer's clock; see Policy.Margin.
 	Written time.Time
 	// Origin is topic/partition/offset of the message, for the results that name it.

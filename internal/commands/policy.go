@@ -30,6 +30,9 @@ type Policy struct {
 	// Margin is how far a producer's clock, which writes a message's time, may be off. Where it matters whether a
 	// message is older than a loss of memory, one that is not newer by the margin counts as older.
 	Margin time.Duration
+	// BackWindow is how long after the store went back in time a new order is asked about once, though its message was
+	// written since: it may be the same order again, or its producer's clock may be ahead. Nothing is waited for.
+	BackWindow time.Duration
 }
 
 // skewParts is the part of the settle delay by which the clock of a process may differ from the store's: a process
@@ -47,7 +50,49 @@ func (p Policy) settled(sent time.Time) time.Time { return sent.Add(p.Settle + 2
 // MayPrecede reports whether a message may have been written before a moment. Its time is that of its producer's clock,
 // which may be off by the margin; a time that is further ahead of now than that is wrong and says nothing.
 func (p Policy) MayPrecede(written, moment, now time.Time) bool {
-	return !written.After(moment.Add(p.Margin)) || written.After(now.Add(p.Margin))
+	return precedes(written, moment, now, p.Margin)
+}
+
+func precedes(written, moment, now time.Time, margin time.Duration) bool {
+	return !written.After(moment.Add(margin)) || written.After(now.Add(margin))
+}
+
+// Lost is until when a submission of a new operation may have been recorded of which no record tells any more; zero when
+// none can have been. A store that forgot may have known whatever was ordered before, also of an order that is new again;
+// but of what cannot be asked about only a message that was written since is known to be new. A store that went back in
+// time lost its latest writes, which were about messages of before: there a producer's clock is believed as far as own
+// ones are, or every failover would hold up an hour of commands. Beside that a record ends with its lifetime, while a
+// topic that is played again brings its message back.
+func (p Policy) Lost(e Arrived, now time.Time) time.Time {
+	lost := p.Expired(e.Written, now)
+	if p.Spec.Effect == EffectMoney || p.MayPrecede(e.Written, e.Forgot, now) {
+		lost = latest(lost, e.Forgot)
+	}
+	if !e.Back.IsZero() && precedes(e.Written, e.Back, now, min(p.Margin, p.Tolerance())) {
+		lost = latest(lost, e.Back)
+	}
+	return lost
+}
+
+// AsksFirst reports whether a new operation is not simply sent.
+func (p Policy) AsksFirst(e Arrived, now time.Time) bool {
+	return p.Spec.Effect == EffectRead || !p.Lost(e, now).IsZero() ||
+		p.Spec.Effect == EffectMoney && !e.Back.IsZero() && now.Before(e.Back.Add(p.BackWindow))
+}
+
+// Doubted returns what may be believed of an operation whose record may be older than what was written last, because the
+// store went back in time at that moment: something may have been sent since by whoever stored its intent before, until
+// its lease was over. So nothing is sent, and no "no such order" counts, on its word. A verdict stays one.
+func (p Policy) Doubted(s State, back time.Time) State {
+	switch {
+	case back.IsZero(), p.Spec.Effect == EffectRead, s.Phase == New, s.Phase > Refused:
+		return s
+	case s.Phase == Sending && p.Spec.Effect == EffectOnce: // nobody but its sender goes on with it
+		return s
+	}
+	s = s.asked()
+	s.SentAt = latest(s.SentAt, back.Add(p.Lease))
+	return s
 }
 
 // Expired is when at the latest the record of an operation ended that a message of this time may have belonged to; zero
@@ -84,8 +129,8 @@ func (p Policy) Validate() error {
 	if p.MaxSends < 1 {
 		bad("max sends %d: must be at least 1", p.MaxSends)
 	}
-	if p.Lifetime < 0 || p.Margin < 0 {
-		bad("record lifetime %v, clock margin %v: must not be negative", p.Lifetime, p.Margin)
+	if p.Lifetime < 0 || p.Margin < 0 || p.BackWindow < 0 {
+		bad("record lifetime %v, clock margin %v, window after a step back %v: must not be negative", p.Lifetime, p.Margin, p.BackWindow)
 	}
 	if len(p.Tiers) == 0 {
 		bad("delay tiers: at least one is needed")

@@ -208,23 +208,24 @@ func (t *task) accept(ctx context.Context, entry commands.Arrived) error {
 	if entry.Forgot.IsZero() {
 		entry.Forgot = t.job.Record.Forgot
 	}
+	entry.Back = t.job.Record.Back
 	t.job.Entry = entry
 	return t.drive(ctx)
 }
 
 // begin fills in what the operation begins with. A question stores nothing before it is put, so that only a look keeps
 // one that was answered from being put again, and its answer from being heard by nobody. What is sent stores its intent
-// first, and meets then what stands; a look comes before only where that is not so: in a bucket that forgot, and for a
-// message that is older than records live, a new order is asked about first, and a message that failed before is known to
-// this process.
+// first, and meets then what stands; a look comes before only where that is not so: in a bucket that forgot or went back,
+// and for a message that is older than records live, a new order is asked about first, and a message that failed before is
+// known to this process.
 func (t *task) begin(ctx context.Context) (err error) {
 	job := &t.job
 	job.State = commands.Begin(job.Command, job.Trace.Parent, t.route.Driver.Now())
 	job.Record = t.Store.Expect(operation.Key(*t.spec, job.Command.Key))
 	_, own, other := t.memories.of(job.Record.Key, job.Command.Fingerprints)
 	remembers := own || other != nil
-	expired := t.route.Driver.Policy.Expired(job.Written, job.State.FirstSeen)
-	if t.spec.Effect != commands.EffectRead && job.Record.Forgot.IsZero() && expired.IsZero() && !remembers {
+	doubt := commands.Arrived{Written: job.Written, Forgot: job.Record.Forgot, Back: job.Record.Back}
+	if !remembers && !t.route.Driver.Policy.AsksFirst(doubt, job.State.FirstSeen) {
 		return nil
 	}
 	if job.Record, err = t.Store.Load(ctx, job.Record.Key); err != nil {
@@ -237,8 +238,8 @@ func (t *task) begin(ctx context.Context) (err error) {
 // reused says in words what a requestId used before means. A store that forgot may have met this message first, if it was
 // written before that.
 func (t *task) reused(other idempotency.Record) string {
-	p := t.route.Driver.Policy
-	if other.Forgot.IsZero() || !p.MayPrecede(t.job.Message.Time, other.Forgot, t.route.Driver.Now()) {
+	p, lost := t.route.Driver.Policy, t.Store.Expect(other.Key).Lost()
+	if lost.IsZero() || !p.MayPrecede(t.job.Message.Time, lost, t.route.Driver.Now()) {
 		return "this requestId was used before with another content; nothing was sent for this message"
 	}
 	return "this requestId was used before with another content, and the record store lost its memory since; " +

@@ -50,7 +50,8 @@ func (t *task) due(ctx context.Context, parked *operation.Copy) error {
 }
 
 // wake goes on with the operation of a parked copy. One without a memory of its own (phase New) knows nothing better than
-// the record, so that it never counts as older than that.
+// the record, so that it never counts as older than that. Nor does any on the word of a record that may be of another past:
+// the later copy that it speaks of may have been handled there.
 func (t *task) wake(ctx context.Context, memory commands.State, record idempotency.Record) error {
 	command := t.job.Command
 	state, err := t.recall(memory, record)
@@ -65,8 +66,8 @@ func (t *task) wake(ctx context.Context, memory commands.State, record idempoten
 		})
 	}
 	entry := commands.Due{Parks: memory.Parks}
-	if memory.Phase == commands.New {
-		entry.Parks = state.Parks
+	if memory.Phase == commands.New || !record.Back.IsZero() {
+		entry.Parks = max(entry.Parks, state.Parks)
 	}
 	t.job.Record, t.job.State, t.job.Entry = record, state, entry
 	return t.drive(ctx)

@@ -323,7 +323,9 @@ func (r *run) store(ctx context.Context, next *commands.State) (bool, error) {
 	if next.Phase == commands.Sending {
 		r.known = next.Unsent() // whether the intent was written or not, it is not acted upon before that is known
 	}
-	record, err := r.Store.Swap(ctx, *r.record, value)
+	was := *r.record
+	was.Intent = next.Phase == commands.Sending
+	record, err := r.Store.Swap(ctx, was, value)
 	if conflict, ok := errors.AsType[*idempotency.Conflict](err); ok {
 		if r.Observe.Conflicted != nil {
 			r.Observe.Conflicted()
@@ -351,7 +353,7 @@ func (r *run) take(standing idempotency.Record) error {
 		if err != nil {
 			return err
 		}
-		return r.takeOver(state)
+		return r.takeOver(state, standing.Back)
 	}
 	if r.state.Phase != commands.New {
 		*r.state = r.state.Forgotten(r.last(standing))
@@ -361,6 +363,7 @@ func (r *run) take(standing idempotency.Record) error {
 		if standing.Forgot.After(arrived.Forgot) {
 			arrived.Forgot = standing.Forgot
 		}
+		arrived.Back = standing.Back
 		r.fact = arrived
 	}
 	return nil
@@ -368,13 +371,14 @@ func (r *run) take(standing idempotency.Record) error {
 
 // takeOver goes on from the state on record. It may be another request's, or another content's, when the store forgot
 // this message's own: then what was just heard is not about this message, which is weighed again as it came. Or it may be
-// an older one, of a store that went back in time: then what this process did counts.
-func (r *run) takeOver(state commands.State) error {
+// an older one, of a store that went back in time: then what this process did counts, and so does what may have been done
+// beside until back, when that was found.
+func (r *run) takeOver(state commands.State, back time.Time) error {
 	ours := state.Fingerprint == r.began || slices.Contains(r.job.Command.Fingerprints, state.Fingerprint)
 	if ours && r.state.Phase != commands.New {
 		state = r.joined(state, *r.state, r.job.Command.Fingerprints)
 	}
-	*r.state = state
+	*r.state = r.Policy.Doubted(state, back)
 	switch r.job.Entry.(type) {
 	case commands.Arrived:
 		if !ours || state.RequestID != r.job.Command.RequestID {
@@ -395,8 +399,8 @@ func (d *Driver) last(absent idempotency.Record) time.Time {
 	if d.Policy.Spec.Effect == commands.EffectRead {
 		return time.Time{}
 	}
-	lost := absent.Forgot
-	if lost.IsZero() {
+	lost := absent.Lost()
+	if absent.Forgot.IsZero() {
 		lost = d.Now()
 	}
 	return lost.Add(d.Policy.Lease)
@@ -412,7 +416,7 @@ func (d *Driver) Recall(memory commands.State, rec idempotency.Record, fingerpri
 	if err != nil {
 		return state, err
 	}
-	return d.joined(state, memory, fingerprints), nil
+	return d.Policy.Doubted(d.joined(state, memory, fingerprints), rec.Back), nil
 }
 
 // joined returns what must be believed of an operation with this record and a memory beside it. A memory of another

@@ -27,6 +27,8 @@ type faults struct {
 	unreached bool
 	// text, if set, is what befalls one text message instead of all else.
 	text *text
+	// steps: the store starts again from earlier states rather than anything else.
+	steps bool
 }
 
 func newFaults(rng *rand.Rand, s *scenario) faults {
@@ -34,7 +36,7 @@ func newFaults(rng *rand.Rand, s *scenario) faults {
 	if s.late && rng.IntN(2) == 0 {
 		f.from, f.until = lateFaults, lateFaults+faultsEnd+time.Minute
 	}
-	switch rng.IntN(8) {
+	switch rng.IntN(9) {
 	case 0:
 		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
 	case 1:
@@ -51,6 +53,10 @@ func newFaults(rng *rand.Rand, s *scenario) faults {
 			f.text = &text{atOnce: rng.IntN(2) == 0}
 			f.left, f.rarely = 0, 0
 		}
+	case 7:
+		s.pace = easy()
+		f.steps, f.rarely, f.left = true, 20+rng.IntN(60), 10+rng.IntN(25)
+		f.only, f.often = []kind{kindDial, kindReply}, 20+rng.IntN(40)
 	}
 	return f
 }
@@ -160,8 +166,11 @@ func (w *world) misfortune() bool {
 		return false
 	}
 	victim := living[w.rng.IntN(len(living))]
+	if f.steps && w.rng.IntN(3) > 0 {
+		return w.steps(living)
+	}
 	happened := true
-	switch w.rng.IntN(17) {
+	switch w.rng.IntN(18) {
 	case 0, 1, 2:
 		w.kill(victim)
 	case 3:
@@ -186,9 +195,11 @@ func (w *world) misfortune() bool {
 	case 13:
 		w.loseReplicas()
 	case 14:
-		happened = w.rewind()
+		happened = !f.steps && w.rewind()
 	case 15, 16:
 		happened = w.deny()
+	case 17:
+		return w.steps(living)
 	case 11:
 		happened = w.replay()
 		w.stats.events["old callback"]++

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"paydispatch/internal/commands"
-	"paydispatch/internal/idempotency"
 )
 
 // What is decided by moments: a process stores its intent, stands still until its lease is nearly over, and then sends.
@@ -94,15 +93,11 @@ func (w *world) stalledSwap(owner *incarnation, name string, intent bool) *call 
 	return w.stalledCall(owner, name)
 }
 
-// intends reports whether a write says that something is about to be sent. A copy that waits for another's submission is
-// counted in the record of that very submission.
-func intends(was idempotency.Record, value []byte) bool {
+// intends reports whether a write that a process makes now says that it is about to send. A copy that waits for a
+// submission is counted in a record that says so too, and began earlier.
+func (w *world) intends(owner *incarnation, value []byte) bool {
 	s, err := commands.DecodeState(value)
-	if err != nil || s.Phase != commands.Sending {
-		return false
-	}
-	stands, err := commands.DecodeState(was.Value)
-	return err != nil || stands.Phase != commands.Sending || stands.Owner != s.Owner
+	return err == nil && s.Phase == commands.Sending && s.SentAt.Equal(w.now(owner))
 }
 
 // little is how far the clock of a process is always off: a little, or as far as nobody notices.

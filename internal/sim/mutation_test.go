@@ -570,7 +570,7 @@ func TestMutationsAreCaught(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var caught []string
-	all := slices.Concat(mutations(), otherMutations())
+	all := slices.Concat(mutations(), otherMutations(), stepMutations())
 	t.Cleanup(func() {
 		slices.Sort(caught)
 		fmt.Printf("%d mutations of %d were caught within %d seeds:\n%s\n", len(caught), len(all), within, strings.Join(caught, "\n"))

@@ -61,7 +61,7 @@ func (s *gatedStore) Load(ctx context.Context, key string) (idempotency.Record, 
 func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	away := fmt.Errorf("%w: %w", idempotency.ErrUnavailable, errFault)
 	name := nameOf(ctx) + " swap " + was.Key
-	intent := intends(was, value)
+	intent := s.w.intends(s.owner, value)
 	if intent && s.w.fit(s.owner, s.view.Fit) != nil {
 		s.w.watch.fail("12: %s stores an intent, and may call no vendor", s.owner.name)
 	}
@@ -73,21 +73,21 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 	}
 	switch f {
 	case none:
-		return s.land(ctx, was, value)
+		return s.land(ctx, was, value, intent)
 	case wentBack:
 		if stands, err := s.view.Load(context.WithoutCancel(ctx), was.Key); err == nil && stands.Version == was.Version {
 			s.w.rewindOne(was.Key) // what the store forgets, this process has in hand
 		}
 	case lostReply:
-		_, _ = s.land(ctx, was, value)
+		_, _ = s.land(ctx, was, value, intent)
 	case late:
 		go func() {
 			if s.w.gate.park(s.w.lateCall(name)) == none {
-				_, _ = s.land(ctx, was, value)
+				_, _ = s.land(ctx, was, value, intent)
 			}
 		}()
 	case stalled:
-		rec, err := s.land(ctx, was, value)
+		rec, err := s.land(ctx, was, value, intent)
 		if s.w.gate.park(s.w.stalledSwap(s.owner, name, intent)) == killed {
 			return idempotency.Record{}, away
 		}
@@ -97,7 +97,7 @@ func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []b
 }
 
 // land is the moment at which the write takes effect.
-func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
+func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []byte, intent bool) (idempotency.Record, error) {
 	rec, err := s.view.Swap(context.WithoutCancel(ctx), was, value)
 	landed := err == nil
 	if landed {
@@ -108,7 +108,7 @@ func (s *gatedStore) land(ctx context.Context, was idempotency.Record, value []b
 		landed = stands.Version == was.Version+1 && bytes.Equal(stands.Value, value)
 	}
 	if landed {
-		s.w.watch.stored(nameOf(ctx), was.Key, value)
+		s.w.watch.stored(nameOf(ctx), was.Key, value, intent)
 		s.w.snapshot()
 		s.w.known(was.Key, value)
 	}

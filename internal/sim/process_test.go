@@ -159,7 +159,7 @@ func (i *incarnation) cut() {
 func (w *world) policy(spec commands.Spec, owner string) commands.Policy {
 	p := commands.Policy{
 		Spec: spec, Owner: owner, Lease: w.scenario.pace.lease, Settle: settle, MaxSends: maxSends, Tiers: w.scenario.pace.tiers,
-		Lifetime: w.scenario.lifetime, Margin: margin,
+		Lifetime: w.scenario.lifetime, Margin: margin, BackWindow: time.Hour,
 	}
 	p.Deadline, p.Patience = deadlineOf(spec), w.patience
 	return p

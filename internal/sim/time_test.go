@@ -78,8 +78,8 @@ func (w *watch) standing(key string) []byte {
 	return w.records[key]
 }
 
-// era counts how often the store lost a record without going back.
-func (w *watch) era(key string) int { return w.wipes + w.expired[key] }
+// era counts how often the store lost a record, or what was written of it last.
+func (w *watch) era(key string) int { return w.wipes + w.expired[key] + w.steps[key] }
 
-// forgetful reports whether the store ever lost anything without going back.
-func (w *watch) forgetful() bool { return w.wipes > 0 || len(w.expired) > 0 }
+// forgetful reports whether the store ever lost anything, and could know.
+func (w *watch) forgetful() bool { return w.wipes > 0 || len(w.expired) > 0 || len(w.steps) > 0 }

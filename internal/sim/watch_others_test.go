@@ -42,7 +42,7 @@ func (w *watch) reached(body []byte) {
 func (w *watch) resendable(request string) int {
 	n := 0
 	for _, m := range w.messages {
-		if m.topic == cardTopic && m.request == request && !m.replayed && w.wipes > 0 && w.started.Add(m.at).After(w.firstWipe) {
+		if m.topic == cardTopic && m.request == request && !m.replayed && !w.firstWipe.IsZero() && w.started.Add(m.at).After(w.firstWipe) {
 			n++
 		}
 	}
@@ -235,7 +235,7 @@ func (w *watch) followed(m message) {
 			ended = ended || e.ends()
 		}
 	}
-	if taken && !ended {
+	if taken && !ended && !w.withAPerson(m.operation()) {
 		w.broken("10: the poll of flow %s never ended", m.order)
 	}
 }

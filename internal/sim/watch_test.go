@@ -76,6 +76,7 @@ type watch struct {
 	rewinds   map[string]bool         // records that went back in time
 	strange   map[string]bool         // messages that strangers wrote, by place
 	settled   map[string][]settlement // by record
+	steps     map[string]int          // how often a record lost what was written last
 	wipes     int
 	firstWipe time.Time
 	lastWipe  time.Time
@@ -146,7 +147,7 @@ type settlement struct {
 func newWatch() *watch {
 	return &watch{
 		started: time.Now(), parked: map[string][]stream.Message{}, records: map[string][]byte{},
-		written: map[string]time.Time{}, expired: map[string]int{}, rewinds: map[string]bool{}, strange: map[string]bool{},
+		written: map[string]time.Time{}, expired: map[string]int{}, rewinds: map[string]bool{}, steps: map[string]int{}, strange: map[string]bool{},
 		settled: map[string][]settlement{}, commands: map[string][]stream.Message{}, sent: map[string]int{}, wanted: map[string]int{},
 		submitted: map[string][]string{}, reaching: map[string]int{}, unsent: map[string]int{}, intents: map[string]int{}, questions: map[string]int{}, leases: map[string]time.Time{},
 		words: map[string][]string{}, recorded: map[string][]string{}, moves: map[string][]string{}, progress: map[string][][2]string{},
@@ -202,7 +203,7 @@ func (w *watch) charged() {
 func (w *watch) wiped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.wipes++; w.wipes == 1 {
+	if w.wipes++; w.firstWipe.IsZero() {
 		w.firstWipe = time.Now()
 	}
 	for key := range w.records {
@@ -215,8 +216,9 @@ func (w *watch) wiped() {
 	clear(w.moves)
 }
 
-// stored sees each write that took effect (promises 4, 7, 8, 9, 10); name says on behalf of what.
-func (w *watch) stored(name, key string, value []byte) {
+// stored sees each write that took effect (promises 4, 7, 8, 9, 10); name says on behalf of what, intent that it precedes a
+// submission.
+func (w *watch) stored(name, key string, value []byte, intent bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.discreet("record "+key, value)
@@ -235,7 +237,7 @@ func (w *watch) stored(name, key string, value []byte) {
 		must(err)
 		w.kept(key, was, next)
 		w.moved(key, was, next)
-	} else if next.Topic == cardTopic && next.Phase == commands.Sending {
+	} else if next.Topic == cardTopic && intent {
 		w.fresh(name)
 	}
 	w.costs(next)
@@ -660,8 +662,12 @@ func (w *watch) concluded(orderNo string) {
 // disputed: the store forgot that this order came first, and another content has its requestId or its number now. Whether
 // it was executed is then nobody's knowledge: it lies in the dead-letter topic for a person.
 func (w *watch) disputed(orderNo string) bool {
+	return w.withAPerson(message{topic: commandTopic, order: orderNo}.operation())
+}
+
+func (w *watch) withAPerson(operation string) bool {
 	return w.forgetful() && slices.ContainsFunc(w.dead, func(d stream.Message) bool {
-		return disputes(d) && w.meant(d.Value).operation() == message{topic: commandTopic, order: orderNo}.operation()
+		return disputes(d) && w.meant(d.Value).operation() == operation
 	})
 }
 

@@ -162,6 +162,9 @@ func newWorld(seed uint64, m mutation) *world {
 	must(err)
 	w.scenario = newScenario(rng, w.tokens)
 	w.faults = newFaults(rng, w.scenario)
+	if w.faults.steps {
+		w.scenario.setClocks()
+	}
 	w.watch.scenario, w.watch.faultsEnd = w.scenario, w.faults.until
 	if w.faults.intents > 0 {
 		w.scenario.twins(rng)

@@ -135,7 +135,7 @@ func open(t *testing.T, s stage) *house {
 	h.alloc = daxpay.New(daxpay.Config{Secret: allocSecret, Receivers: s.receivers, Script: s.receiver})
 	h.alloc2 = daxpay.New(daxpay.Config{Secret: allocSecret2, SignType: "MD5", Receivers: s.receivers})
 	h.settings = map[string]string{
-		"KAFKA_BROKERS": h.brokers, "KAFKA_GROUP": "integration", "REDIS_ADDRS": h.redis, "REDIS_BUCKETS": "16",
+		"KAFKA_BROKERS": h.brokers, "KAFKA_GROUP": "integration", "REDIS_ADDRS": h.redis, "REDIS_ACCEPT": "identity", "REDIS_BUCKETS": "16",
 		"TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "4", "ADMIN_ADDR": "127.0.0.1:0", "LISTEN_ADDR": "127.0.0.1:0", "LOG_LEVEL": "DEBUG",
 		"TOPICS": strings.Join(s.topics, ","), "VENDORS": h.callers(),
 		"WITHHOLD_URL": h.serve(h.double, h.double.Close), "WITHHOLD_ACCOUNTS_FILE": secretFile(t, "accounts",

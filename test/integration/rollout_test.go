@@ -133,7 +133,7 @@ var shorter = map[string]string{"PARK_TIERS": "1s,3s", "WITHHOLD_SETTLE": "8s"}
 // places are settings that say where things are, and what this broker, Redis and gateway are.
 func place(name string) bool {
 	return strings.HasSuffix(name, "_URL") || strings.HasSuffix(name, "_FILE") || strings.HasSuffix(name, "_ADDR") ||
-		slices.Contains([]string{"KAFKA_BROKERS", "REDIS_ADDRS", "TOPICS", "VENDORS", "WITHHOLD_MISSING_WORDS"}, name)
+		slices.Contains([]string{"KAFKA_BROKERS", "REDIS_ADDRS", "REDIS_ACCEPT", "TOPICS", "VENDORS", "WITHHOLD_MISSING_WORDS"}, name)
 }
 
 // foreign are settings of production's broker and Redis: encryption, passwords, a cluster, replicas.

@@ -3,7 +3,7 @@ package main
 // ports are the mistakes in consuming, in the record store and in what callbacks are believed.
 func ports() []mutant {
 	lane, tracker, serve := "internal/stream/lane.go", "internal/stream/tracker.go", "internal/stream/serve.go"
-	epoch := "internal/idempotency/epoch/epoch.go"
+	epoch, scripts := "internal/idempotency/epoch/epoch.go", "internal/idempotency/redisstore/scripts.go"
 	streams := []suite{unit("stream/..."), simulation()}
 	stores := []suite{unit("idempotency/..."), simulation()}
 	callbacks := []suite{unit("callback"), simulation()}
@@ -35,7 +35,27 @@ func ports() []mutant {
 		{name: "another epoch than the remembered one is no loss", danger: "who declared it fresh cannot know", file: epoch, suites: stores,
 			old: "	case found.Forgot(now, window).IsZero():\n		return markLost(known, found, now), false\n", new: "	case found.Forgot(now, window).IsZero():\n		return Epoch{}, true\n"},
 		{name: "a mark that went back is no loss", danger: "a store that went back in time is believed", file: epoch, suites: stores,
-			old: "		return markLost(known, found, now), false\n	}\n	return Epoch{}, true", new: "	}\n	return Epoch{}, true"},
+			old: "	case found.ID == known.ID && found.Lost < known.Lost:\n		return markLost(known, found, now), false\n", new: ""},
+		{name: "other data than the remembered ones are no loss", danger: "what this process wrote to a server that nobody reads is lost", file: epoch, suites: stores,
+			old: "	case known.ID != found.ID && found.Lost < max(known.Lost, wrote.UnixMilli(), 1):\n		return mark, false\n", new: ""},
+		{name: "own writes are no evidence against a mark", danger: "an old primary was written to after the new one was marked", file: epoch, suites: stores,
+			old: "max(known.Lost, wrote.UnixMilli(), 1)", new: "max(known.Lost, 1)"},
+		{name: "a mark of the data that went back is no loss", danger: "a store that went back in time is believed", file: epoch, suites: stores,
+			old: "	case known.ID == found.ID && found.Lost < known.Lost:\n		return mark, false\n", new: ""},
+		{name: "a write does not look whose data it meets", danger: "a stale replica is believed", file: scripts, suites: stores,
+			old: "if not of(stands[3], id) or count", new: "if count"},
+		{name: "a replica is known by the primary that it followed", danger: "a promotion looks like the primary of before", file: scripts, suites: stores,
+			old: "'master_replid:(%w+)'", new: "'master_replid2:(%w+)'"},
+		{name: "other data are not noted", danger: "the next process believes them", file: scripts, suites: stores,
+			old: "  redis.call('SET', key, noted, 'PX', lifetime)\n  return noted", new: "  return noted"},
+		{name: "other data are noted as fresh", danger: "what they lost is taken for never written", file: scripts, suites: stores,
+			old: "string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))", new: "'0'"},
+		{name: "writes are not counted where the identity is hidden", danger: "nothing at all is seen there", file: scripts, suites: stores,
+			old: "count > 0 and count <= tonumber(ARGV[7])", new: "false"},
+		{name: "each record was written since", danger: "one that is older than what was sent is believed", file: "internal/idempotency/redisstore/store.go", suites: stores,
+			old: "	if marked(stands.token) == in.mark() {\n", new: "	if true {\n"},
+		{name: "a look does not see other data", danger: "idle buckets are marked late, and minutes of commands are in doubt", file: "internal/idempotency/redisstore/watch.go", suites: stores,
+			old: "known != nil && known.on.ID != found.data {", new: "known != nil && false {"},
 		{name: "a loss is told for no time", danger: "what was lost is sent again", file: epoch, suites: stores,
 			old: "	if e.Lost == 0 {\n", new: "	if e.Lost >= 0 {\n"},
 		{name: "a start is always the first", danger: "an empty store is taken for a new one", file: "internal/stream/prepare.go", suites: streams,

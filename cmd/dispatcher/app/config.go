@@ -51,6 +51,7 @@ type Group struct {
 	Patience         time.Duration `env:"PATIENCE"`
 	StuckAfter       time.Duration `env:"STUCK_AFTER"`
 	ClockMargin      time.Duration `env:"PRODUCER_CLOCK_MARGIN"`
+	BackWindow       time.Duration `env:"BACK_WINDOW"`
 }
 
 // Topics is which topics this process serves.
@@ -67,7 +68,7 @@ func defaults() Config {
 			Name: "paydispatch", Heartbeat: time.Second, DrainBudget: 7 * time.Second, RebalanceTimeout: 10 * time.Second,
 			SessionTimeout: 15 * time.Second, InFlight: 64, Window: 8192, MaxInFlight: 1024, MaxBytes: 64 << 20,
 			Patience: 2 * time.Second, StuckAfter: time.Minute,
-			ClockMargin: time.Hour,
+			ClockMargin: time.Hour, BackWindow: 15 * time.Minute,
 		},
 		Topics:   Topics{Names: catalog.Topics(), Partitions: 8},
 		Redis:    settings.DefaultRedis(),
@@ -181,7 +182,8 @@ func (c Config) checkLimits() error {
 		settings.AtLeast("IN_FLIGHT", c.Group.InFlight, 1), settings.AtLeast("WINDOW", c.Group.Window, c.Group.InFlight),
 		settings.AtLeast("MAX_IN_FLIGHT", c.Group.MaxInFlight, 1), settings.AtLeast("MAX_IN_FLIGHT_BYTES", c.Group.MaxBytes, c.MaxCommandBytes),
 		settings.Positive("PATIENCE", c.Group.Patience), settings.Positive("STUCK_AFTER", c.Group.StuckAfter),
-		settings.Positive("PRODUCER_CLOCK_MARGIN", c.Group.ClockMargin), settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
+		settings.Positive("PRODUCER_CLOCK_MARGIN", c.Group.ClockMargin), settings.Positive("BACK_WINDOW", c.Group.BackWindow),
+		settings.Positive("HEARTBEAT_INTERVAL", c.Group.Heartbeat),
 		settings.AtLeast("MAX_COMMAND_BYTES", c.MaxCommandBytes, 256))
 }
 

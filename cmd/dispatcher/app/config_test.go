@@ -27,7 +27,7 @@ func good(t *testing.T) map[string]string {
 		return path
 	}
 	return map[string]string{
-		"KAFKA_BROKERS": "127.0.0.1:1", "REDIS_ADDRS": "127.0.0.1:1", "ADMIN_ADDR": "127.0.0.1:0",
+		"KAFKA_BROKERS": "127.0.0.1:1", "REDIS_ADDRS": "127.0.0.1:1", "REDIS_ACCEPT": "identity", "ADMIN_ADDR": "127.0.0.1:0",
 		"FINGERPRINT_KEYS_FILE": file("fingerprints", hunter2), "CALLBACK_TOKEN_KEYS_FILE": file("tokens", hunter2+"\n"+hunter2+"-old\n"),
 		"CALLBACK_BASE_URL": "https://pay.example.com/", "WITHHOLD_URL": "https://gateway.example.com/api",
 		"WITHHOLD_ACCOUNTS_FILE": file("accounts", `{"default":{"ua":"ua-1","key":"`+hunter2+`"}}`),

@@ -57,3 +57,25 @@ func get(t *testing.T, address, path string) string {
 	require.NoError(t, err)
 	return string(body)
 }
+
+// TestAStartThatCannotSeeALoss: it is refused unless someone accepts that, and what is weak is said and shown.
+func TestAStartThatCannotSeeALoss(t *testing.T) {
+	t.Parallel()
+	var refused, log lines
+	server := miniredis.RunT(t) // it hides the identity of its data
+	getenv := with(house(t), "REDIS_ADDRS", server.Addr(), "REDIS_ACCEPT", "")
+	require.ErrorContains(t, Run(t.Context(), nil, getenv, &refused), "REDIS_ACCEPT")
+	require.True(t, refused.has(`"weakness":"identity"`))
+	require.Empty(t, server.Keys(), "nothing was begun")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	getenv = with(house(t), "TOPICS_CREATE", "true", "TOPICS_PARTITIONS", "1", "REDIS_ADDRS", server.Addr())
+	go func() { ended <- Run(ctx, nil, getenv, &log) }()
+	defer func() { cancel(); require.NoError(t, <-ended) }()
+	require.Eventually(t, func() bool { return log.has(`"port":"admin"`) }, time.Minute, 10*time.Millisecond)
+	address := adminAddress(t, log.String())
+	require.Eventually(t, func() bool {
+		return strings.Contains(get(t, address, "/metrics"), `paydispatch_store_weakness{weakness="identity"} 1`)
+	}, time.Minute, 10*time.Millisecond)
+}

@@ -172,6 +172,7 @@ func (w wiring) limits(vendor string, l settings.Limits) (*limit.Vendor, error) 
 // driver completes a driver's configuration with what all of them share.
 func (w wiring) driver(c operation.Config) (*operation.Driver, error) {
 	c.Policy.Patience, c.Policy.Lifetime, c.Policy.Margin = w.config.Group.Patience, w.config.Redis.Lifetime, w.config.Group.ClockMargin
+	c.Policy.BackWindow = w.config.Group.BackWindow
 	c.Tracer, c.Store, c.Publisher, c.Logger, c.Observe = w.tracer, w.store, w.publisher, w.service.Log, w.metrics.operations.Observer(c.Policy.Spec)
 	c.Fit, c.Keys = w.store.Fit, w.secret.fingerprints
 	return operation.New(c)

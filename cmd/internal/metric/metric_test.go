@@ -82,7 +82,7 @@ func TestASeriesStandsBeforeItsFirstEvent(t *testing.T) {
 	for name, series := range map[string]int{
 		"paydispatch_results_total": len(commands.Kinds()), "paydispatch_end_to_end_seconds": 3, "paydispatch_asks_total": 1,
 		"paydispatch_resends_total": 1, "paydispatch_open_age_seconds": 8, "paydispatch_parked_total": 5,
-		"paydispatch_store_conflicts_total": 1, "paydispatch_store_losses_total": 1, "paydispatch_publish_seconds": 3,
+		"paydispatch_store_conflicts_total": 1, "paydispatch_store_losses_total": 1, "paydispatch_store_backs_total": 1, "paydispatch_publish_seconds": 3,
 	} {
 		require.Len(t, shown[name].GetMetric(), series, name)
 	}

@@ -31,6 +31,7 @@ type Operations struct {
 	denials   *prometheus.CounterVec
 	publish   *prometheus.HistogramVec
 	losses    prometheus.Counter
+	backs     prometheus.Counter
 }
 
 // NewOperations makes the metrics.
@@ -50,6 +51,7 @@ func NewOperations(s *Set) *Operations {
 		publish:   s.Histogram("paydispatch_publish_seconds", "Publications to Kafka until they were durable or given up, with all attempts.", Short(), "outcome"),
 	}
 	o.losses = s.Counter("paydispatch_store_losses_total", "Buckets of the record store that this process found to have lost their memory.").WithLabelValues()
+	o.backs = s.Counter("paydispatch_store_backs_total", "Buckets of the record store that this process found on a server that started again or was promoted, and may have lost its latest writes.").WithLabelValues()
 	for _, outcome := range []string{"published", "failed", "too_large"} {
 		o.publish.WithLabelValues(outcome)
 	}
@@ -94,6 +96,9 @@ func (o *Operations) Rejected(topic string) {
 
 // Forgot counts a bucket that lost its memory.
 func (o *Operations) Forgot() { o.losses.Inc() }
+
+// Back counts a bucket whose server may have lost its latest writes.
+func (o *Operations) Back() { o.backs.Inc() }
 
 func (o *Operations) touch(spec commands.Spec) {
 	for _, kind := range commands.Kinds() {

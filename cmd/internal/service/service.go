@@ -124,6 +124,20 @@ type measured struct {
 	reachable *prometheus.GaugeVec
 	skew      prometheus.Gauge
 	unfit     *prometheus.GaugeVec
+	weakness  *prometheus.GaugeVec
+}
+
+// weak is redisstore.Config.OnFindings.
+func (m measured) weak(found []idempotency.Finding) {
+	for _, w := range idempotency.Weaknesses() {
+		n := 0
+		for _, f := range found {
+			if f.Weakness == w {
+				n++
+			}
+		}
+		m.weakness.WithLabelValues(w).Set(float64(n))
+	}
 }
 
 func newMetrics(set *metric.Set, service string) measured {
@@ -133,6 +147,7 @@ func newMetrics(set *metric.Set, service string) measured {
 		reachable: set.Gauge("paydispatch_reachable", "1 while the dependency gave its last sign of life in time.", "dependency"),
 		skew:      set.Gauge("paydispatch_clock_skew_seconds", "By how much the clock of this machine is ahead of that of Redis; negative: behind.").WithLabelValues(),
 		unfit:     set.Gauge("paydispatch_unfit", "1 while the process must not call a vendor, by why; callback-ingest does not compare clocks.", "reason"),
+		weakness:  set.Gauge("paydispatch_store_weakness", "Servers of Redis with this weakness, by what it is; payctl doctor says what to do.", "weakness"),
 	}
 	for _, name := range []string{redis, kafka} {
 		m.reachable.WithLabelValues(name)
@@ -140,6 +155,7 @@ func newMetrics(set *metric.Set, service string) measured {
 	for _, reason := range idempotency.UnfitReasons() {
 		m.unfit.WithLabelValues(reason)
 	}
+	m.weak(nil)
 	return m
 }
 
@@ -186,7 +202,8 @@ func (s *Service) Store(r settings.Redis, tolerance time.Duration, m *metric.Ope
 	if err != nil {
 		return nil, err
 	}
-	config.OnForgot, config.Tolerance, config.Logger, config.OnLook = m.Forgot, tolerance, s.Log, s.fit.note
+	config.OnFindings = s.measured.weak
+	config.OnForgot, config.OnBack, config.Tolerance, config.Logger, config.OnLook = m.Forgot, m.Back, tolerance, s.Log, s.fit.note
 	store, err := redisstore.New(config)
 	if err != nil {
 		return nil, err
@@ -196,6 +213,9 @@ func (s *Service) Store(r settings.Redis, tolerance time.Duration, m *metric.Ope
 	backoff := stream.Defaults().Backoff()
 	for attempt := 1; ; attempt++ {
 		err := store.Check(s.Context())
+		if err == nil && tolerance > 0 {
+			err = s.inspect(store, r)
+		}
 		if err == nil {
 			s.Go("watch of the records", store.Watch)
 		}
@@ -207,6 +227,18 @@ func (s *Service) Store(r settings.Redis, tolerance time.Duration, m *metric.Ope
 			return nil, err
 		}
 	}
+}
+
+// inspect says what is weak about the servers, and refuses what is not accepted, before anything is sent.
+func (s *Service) inspect(store *redisstore.Store, r settings.Redis) error {
+	found, err := store.Findings(s.Context())
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		s.Log.Warn("redis is weaker than it could be", "weakness", f.Weakness, "server", f.Server, "finding", f.Text)
+	}
+	return r.Refuses(found)
 }
 
 // Publisher opens the way into Kafka; it connects at its first use.

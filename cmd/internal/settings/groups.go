@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency"
 	"paydispatch/internal/idempotency/redisstore"
 	"paydispatch/internal/stream/kafkastream"
 )
@@ -114,6 +116,14 @@ type Redis struct {
 	WaitTimeout  time.Duration `env:"REDIS_WAIT_TIMEOUT"`
 	Lifetime     time.Duration `env:"RECORD_LIFETIME"`
 	AskWindow    time.Duration `env:"ASK_WINDOW"`
+
+	// Strict stops a start at every weakness of the servers that is not in Accept.
+	Strict bool     `env:"REDIS_STRICT"`
+	Accept []string `env:"REDIS_ACCEPT"`
+
+	SentinelMaster       string `env:"REDIS_SENTINEL_MASTER"`
+	SentinelUser         string `env:"REDIS_SENTINEL_USER"`
+	SentinelPasswordFile string `env:"REDIS_SENTINEL_PASSWORD_FILE"`
 }
 
 // DefaultRedis are the defaults: records live for 40 days after their last write.
@@ -135,24 +145,55 @@ func (r Redis) Check() error {
 	if strings.ContainsAny(r.Prefix, "{}") || r.Prefix == "" {
 		problems = append(problems, errors.New("REDIS_PREFIX: must not be empty nor hold braces, which choose the cluster slot"))
 	}
-	if (r.Cluster || len(r.Addrs) > 1) && r.DB != 0 {
+	if r.SentinelMaster == "" && r.SentinelUser+r.SentinelPasswordFile != "" {
+		problems = append(problems, errors.New("REDIS_SENTINEL_MASTER: is not set, but REDIS_SENTINEL_USER or REDIS_SENTINEL_PASSWORD_FILE is"))
+	}
+	if r.SentinelMaster != "" && r.Cluster {
+		problems = append(problems, errors.New("REDIS_SENTINEL_MASTER: a cluster has no Sentinels; REDIS_CLUSTER must be false"))
+	}
+	if (r.Cluster || len(r.Addrs) > 1 && r.SentinelMaster == "") && r.DB != 0 {
 		problems = append(problems, errors.New("REDIS_DB: a cluster has only database 0"))
 	}
 	if r.Replicas > 0 {
 		problems = append(problems, Positive("REDIS_WAIT_TIMEOUT", r.WaitTimeout))
 	}
-	if _, err := r.Password(); err != nil {
-		problems = append(problems, err)
+	for _, name := range r.Accept {
+		if !slices.Contains(idempotency.Weaknesses(), name) {
+			problems = append(problems, fmt.Errorf("REDIS_ACCEPT: %q is not one of %s", name, strings.Join(idempotency.Weaknesses(), ", ")))
+		}
+	}
+	_, err := r.Password()
+	_, sentinelErr := r.SentinelPassword()
+	return errors.Join(append(problems, err, sentinelErr)...)
+}
+
+// Refuses returns what of the findings stops a start, nil for nothing: what keeps a loss from being seen always, the rest
+// where that is asked for.
+func (r Redis) Refuses(found []idempotency.Finding) error {
+	var problems []error
+	for _, f := range found {
+		if (r.Strict || f.Weakness == idempotency.WeakIdentity) && !slices.Contains(r.Accept, f.Weakness) {
+			problems = append(problems, fmt.Errorf("redis%s: %s (or name %s in REDIS_ACCEPT)", spaced(f.Server), f.Text, f.Weakness))
+		}
 	}
 	return errors.Join(problems...)
 }
 
 // Password reads the password; "" when no file is set.
 func (r Redis) Password() (string, error) {
-	if r.PasswordFile == "" {
+	return optionalSecret("REDIS_PASSWORD_FILE", r.PasswordFile)
+}
+
+// SentinelPassword reads that of the Sentinels; "" when no file is set.
+func (r Redis) SentinelPassword() (string, error) {
+	return optionalSecret("REDIS_SENTINEL_PASSWORD_FILE", r.SentinelPasswordFile)
+}
+
+func optionalSecret(name, file string) (string, error) {
+	if file == "" {
 		return "", nil
 	}
-	return ReadSecret("REDIS_PASSWORD_FILE", r.PasswordFile)
+	return ReadSecret(name, file)
 }
 
 // Open returns the store; it connects at its first use.
@@ -170,11 +211,16 @@ func (r Redis) Config() (redisstore.Config, error) {
 	if err != nil {
 		return redisstore.Config{}, err
 	}
+	sentinel, err := r.SentinelPassword()
+	if err != nil {
+		return redisstore.Config{}, err
+	}
 	encryption, err := TLSConfig(r.TLS, r.CAFile)
 	if err != nil {
 		return redisstore.Config{}, fmt.Errorf("REDIS_TLS_CA_FILE: %w", err)
 	}
 	return redisstore.Config{
+		Master: r.SentinelMaster, SentinelUser: r.SentinelUser, SentinelPassword: sentinel,
 		Addrs: r.Addrs, Cluster: r.Cluster, Username: r.User, Password: password, TLS: encryption, DB: r.DB,
 		Prefix: r.Prefix, Buckets: r.Buckets, Lifetime: r.Lifetime, AskWindow: r.AskWindow,
 		Replicas: r.Replicas, WaitTimeout: r.WaitTimeout, Timeout: r.Timeout,
@@ -342,4 +388,11 @@ func ca(name, file string, on bool, switchName string) error {
 		return fmt.Errorf("%s: cannot be used: %w", name, err)
 	}
 	return nil
+}
+
+func spaced(server string) string {
+	if server == "" {
+		return ""
+	}
+	return " " + server
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"paydispatch/cmd/internal/settings"
+	"paydispatch/internal/idempotency"
 )
 
 type sample struct {
@@ -123,4 +124,17 @@ func TestAddressesWithCredentialsAreRefusedUnseen(t *testing.T) {
 	require.ErrorContains(t, err, "BASE: must not hold a user or password")
 	require.ErrorContains(t, err, "BASE: must not hold a query or fragment")
 	require.NotContains(t, err.Error(), "hunter2")
+}
+
+// TestRefuses: what keeps a loss from being seen stops a start, the rest only where that is asked for.
+func TestRefuses(t *testing.T) {
+	t.Parallel()
+	found := []idempotency.Finding{
+		{Weakness: idempotency.WeakIdentity, Text: "hidden"}, {Weakness: idempotency.WeakReplicas, Server: "r:1", Text: "none"},
+	}
+	require.EqualError(t, settings.Redis{}.Refuses(found), "redis: hidden (or name identity in REDIS_ACCEPT)")
+	require.NoError(t, settings.Redis{Accept: []string{idempotency.WeakIdentity}}.Refuses(found))
+	require.EqualError(t, settings.Redis{Strict: true, Accept: []string{idempotency.WeakIdentity}}.Refuses(found),
+		"redis r:1: none (or name replicas in REDIS_ACCEPT)")
+	require.NoError(t, settings.Redis{Strict: true}.Refuses(nil))
 }

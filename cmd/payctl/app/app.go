@@ -78,7 +78,7 @@ func newRoot(t *tool) *cobra.Command {
 	}
 	root.PersistentFlags().StringSliceVar(&t.brokers, "brokers", nil, "Kafka's addresses (default KAFKA_BROKERS, or 127.0.0.1:9092)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
-	root.AddCommand(t.send(), t.example(), t.tail(), t.order(), t.request(), t.dlq(), t.topics())
+	root.AddCommand(t.send(), t.example(), t.tail(), t.order(), t.request(), t.dlq(), t.topics(), t.doctor())
 	return root
 }
 

@@ -317,3 +317,21 @@ func TestTopics(t *testing.T) {
 	_, out, _ = d.run("", "topics", "list")
 	require.Regexp(t, `(?m)^withhold.request.delay.7s +missing`, out)
 }
+
+// TestDoctor: each weakness is a line, and what would stop a dispatcher's start is an error.
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t) // whose Redis hides the identity of its data
+	code, out, errs := d.run("", "doctor")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "identity")
+	require.Contains(t, errs, "name identity in REDIS_ACCEPT")
+	d.env["REDIS_ACCEPT"] = "identity"
+	code, out, errs = d.run("", "doctor")
+	require.Equal(t, 0, code, errs)
+	require.Contains(t, out, "identity")
+	d.env["REDIS_ACCEPT"] = "everything"
+	code, _, errs = d.run("", "doctor")
+	require.Equal(t, 2, code)
+	require.Contains(t, errs, "REDIS_ACCEPT")
+}

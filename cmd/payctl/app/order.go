@@ -125,10 +125,10 @@ func (t *tool) records(ctx context.Context, read func(loader) error) error {
 
 // forgot says what the absence of a record does not prove.
 func forgot(r idempotency.Record) string {
-	if r.Forgot.IsZero() {
+	if r.Lost().IsZero() {
 		return ""
 	}
-	return "; it may have been, since the store was found to have lost its memory at " + r.Forgot.Local().Format(time.RFC3339)
+	return "; it may have been, since the store was found to have lost its memory at " + r.Lost().Local().Format(time.RFC3339)
 }
 
 // describe writes one fact of an operation a line; a state holds nothing personal.
@@ -139,6 +139,9 @@ func (t *tool) describe(record idempotency.Record) error {
 	}
 	w := tabwriter.NewWriter(t.Out, 0, 0, 2, ' ', 0)
 	describe(w, s)
+	if !record.Back.IsZero() {
+		fmt.Fprintf(w, "redis went back\t%s; the record may be older than what was done\n", record.Back.Local().Format(time.RFC3339))
+	}
 	if !record.Forgot.IsZero() {
 		fmt.Fprintf(w, "memory lost\t%s\n", record.Forgot.Local().Format(time.RFC3339))
 	}

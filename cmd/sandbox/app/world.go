@@ -99,7 +99,7 @@ func (w *world) start(o options) error {
 // settings are those of both services. All times are a fraction of a production's, so that a wait can be watched.
 func (w *world) settings(s secrets) map[string]string {
 	return map[string]string{
-		"KAFKA_BROKERS": w.kafka, "REDIS_ADDRS": w.redis, "ADMIN_ADDR": "127.0.0.1:0", "LISTEN_ADDR": "127.0.0.1:0",
+		"KAFKA_BROKERS": w.kafka, "REDIS_ADDRS": w.redis, "REDIS_ACCEPT": "identity", "ADMIN_ADDR": "127.0.0.1:0", "LISTEN_ADDR": "127.0.0.1:0",
 		"CALLBACK_TOKEN_KEYS_FILE": s.tokens, "FINGERPRINT_KEYS_FILE": s.fingerprints,
 		"TOPICS_CREATE": "true", "TOPICS_PARTITIONS": "2",
 		"REDIS_TIMEOUT": "900ms", "RECORD_LIFETIME": "24h", "ASK_WINDOW": "24h", "PARK_TIERS": "1s,2s,5s",

@@ -1,6 +1,10 @@
 // Package epoch is the rule by which every record store notices that it forgot: the value of a bucket's epoch, and the
 // judgement of one client over an epoch that it meets.
 //
+// A bucket has two. That of its memory is made by clients, and missing when all is gone. That of its data is made of the
+// identity that the server gives to what it serves, which is another one after each start and each promotion: all but the
+// latest writes may stand then.
+//
 // It does no I/O and refuses to guess: an epoch that a client cannot connect with what it remembers counts as a loss.
 // Its callers, the stores, must replace an epoch only by compare-and-set, and must judge again what stands afterwards.
 package epoch
@@ -15,10 +19,10 @@ import (
 // Epoch is one memory of a bucket, from its creation until the store forgets. The zero value means that none is known,
 // or that none stands. Epochs are comparable; two equal ones are the same memory in the same state.
 type Epoch struct {
-	// ID is unique for every creation; it holds no '|'.
+	// ID is unique for every creation, or the identity of the data; it holds no '|'.
 	ID string
-	// Lost is when the loss of the memory before this one was discovered, in Unix milliseconds; 0 means that there was
-	// none: the bucket is as fresh as the system.
+	// Lost is when the loss of the memory before this one, or of the latest writes to it, was discovered, in Unix
+	// milliseconds; 0 means that there was none: the bucket is as fresh as the system.
 	Lost int64
 }
 
@@ -100,6 +104,27 @@ func Judge(known, found Epoch, newID func() string, now time.Time, window time.D
 		return markLost(known, found, now), false
 	case found.ID == known.ID && found.Lost < known.Lost:
 		return markLost(known, found, now), false
+	}
+	return Epoch{}, true
+}
+
+// Follow decides whether a client that remembers known, and wrote to the bucket at that time for the last time, may take
+// found as the epoch of the bucket's data. If not, it returns what must replace found by compare-and-set; nothing while
+// none stands, for only the server can tell its identity.
+//
+// Whoever met the identity found first has marked when. This client knows better if it went on writing under the other one
+// since, which went to a server that nobody reads any more, or has met a later mark: the loss counts until now then.
+func Follow(known, found Epoch, wrote, now time.Time) (replace Epoch, accept bool) {
+	mark := Epoch{ID: found.ID, Lost: max(now.UnixMilli(), known.Lost, found.Lost)}
+	switch {
+	case found.IsZero():
+		return Epoch{}, false
+	case known.IsZero():
+		return Epoch{}, true
+	case known.ID == found.ID && found.Lost < known.Lost:
+		return mark, false
+	case known.ID != found.ID && found.Lost < max(known.Lost, wrote.UnixMilli(), 1):
+		return mark, false
 	}
 	return Epoch{}, true
 }

@@ -103,3 +103,40 @@ func FuzzParse(f *testing.F) {
 		require.False(t, e.IsZero())
 	})
 }
+
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	const now, wrote = int64(10_000), int64(9_000)
+	none := epoch.Epoch{}
+	on := func(id string, lost int64) epoch.Epoch { return epoch.Epoch{ID: id, Lost: lost} }
+	for name, c := range map[string]struct {
+		known, found, replace epoch.Epoch
+		refused               bool
+	}{
+		"nothing stands":                            {known: on("a", 0), refused: true},
+		"first sight":                               {found: on("a", 0)},
+		"first sight of a mark":                     {found: on("a", 5)},
+		"the same":                                  {known: on("a", 5), found: on("a", 5)},
+		"the same, marked later":                    {known: on("a", 5), found: on("a", 6)},
+		"the same, a mark that vanished":            {known: on("a", 5), found: on("a", 0), replace: on("a", now), refused: true},
+		"another, marked after the last write":      {known: on("a", 5), found: on("b", wrote)},
+		"another, marked before the last write":     {known: on("a", 5), found: on("b", wrote-1), replace: on("b", now), refused: true},
+		"another that claims to have lost nothing":  {known: on("a", 0), found: on("b", 0), replace: on("b", now), refused: true},
+		"another, marked before what is remembered": {known: on("a", wrote+2), found: on("b", wrote+1), replace: on("b", now), refused: true},
+		"another, marked by a fast clock":           {known: on("a", 5), found: on("b", now+7)},
+		"what is remembered is of a fast clock":     {known: on("a", now+7), found: on("b", 3), replace: on("b", now+7), refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			replace, accept := epoch.Follow(c.known, c.found, at(wrote), at(now))
+			require.Equal(t, !c.refused, accept)
+			require.Equal(t, c.replace, replace)
+			if replace != none {
+				_, accept = epoch.Follow(c.known, replace, at(wrote), at(now))
+				require.True(t, accept, "once is enough")
+			}
+		})
+	}
+	_, accept := epoch.Follow(on("a", 0), on("b", 0), time.Time{}, at(now))
+	require.False(t, accept, "who never wrote knows all the same that it is another one")
+}

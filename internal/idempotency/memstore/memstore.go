@@ -33,12 +33,17 @@ type Config struct {
 	Now func() time.Time
 }
 
+// memory is the two epochs of a bucket: of is that of what it remembers, on that of the data that it lives on.
+type memory struct{ of, on epoch.Epoch }
+
 // Store is one process' view: the shared records and the epochs that it remembers.
 type Store struct {
 	server *Server
 	config Config
 	// known holds by bucket what this view remembers; guarded by server.mu.
-	known []epoch.Epoch
+	known []memory
+	// wrote is when this view wrote last, by bucket.
+	wrote []time.Time
 	read  func() clock.Reading
 	// last is the last reading of the server's clock, short whether a write was not acknowledged and no probe was since;
 	// guarded by server.mu.
@@ -57,7 +62,8 @@ func New(server *Server, config Config) *Store {
 		config.Now = time.Now
 	}
 	return &Store{
-		server: server, config: config, known: make([]epoch.Epoch, len(server.epochs)), read: clock.From(config.Now),
+		server: server, config: config, known: make([]memory, len(server.epochs)),
+		wrote: make([]time.Time, len(server.epochs)), read: clock.From(config.Now),
 	}
 }
 
@@ -74,7 +80,9 @@ func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 	for bucket := range s.known {
 		if s.server.epoch(bucket).IsZero() {
 			s.server.setEpoch(bucket, epoch.Create(s.server.newID(), !seenBefore, now), s.config.Lifetime)
+			s.server.sees(bucket, !seenBefore, s.config.Lifetime)
 		}
+		s.server.sees(bucket, false, s.config.Lifetime)
 		s.believe(bucket, now)
 	}
 	s.measure(now)
@@ -106,49 +114,71 @@ func (s *Store) Swap(ctx context.Context, was idempotency.Record, value []byte) 
 	}
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
-	now := s.config.Now()
-	current := s.server.at(was.Key)
-	standing := s.record(was.Key, current, s.believe(s.bucket(was.Key), now), now)
-	if !sameMemory(was, standing) || standing.Version != was.Version {
+	now, bucket := s.config.Now(), s.bucket(was.Key)
+	current, in := s.server.at(was.Key), s.believe(bucket, now)
+	standing := s.record(was.Key, current, in, now)
+	fits := sameMemory(was, standing) && standing.Version == was.Version
+	if fits && was.Intent {
+		s.server.sees(bucket, false, s.config.Lifetime)
+		in = s.believe(bucket, now)
+		standing = s.record(was.Key, current, in, now)
+		fits = sameMemory(was, standing)
+	}
+	if !fits {
 		return idempotency.Record{}, &idempotency.Conflict{Standing: standing}
 	}
-	next := entry{version: was.Version + 1, value: copied(value), expires: s.server.expiry(s.config.Lifetime)}
-	s.server.records[was.Key] = next
-	s.server.renew(s.bucket(was.Key), s.config.Lifetime)
+	next := entry{
+		version: was.Version + 1, value: copied(value), under: in.on, expires: s.server.expiry(s.config.Lifetime),
+	}
+	s.server.records[was.Key], s.wrote[bucket] = next, now
+	s.server.renew(bucket, s.config.Lifetime)
 	if s.server.alone {
 		s.short = true
 		return idempotency.Record{}, fmt.Errorf("%w: too few replicas have the write", idempotency.ErrUnavailable)
 	}
-	standing.Version, standing.Value = next.version, copied(value)
+	standing.Version, standing.Value, standing.Back = next.version, copied(value), time.Time{}
 	return standing, nil
 }
 
 // sameMemory: a record expected before anything was known of the bucket has no epoch. It may stand on any memory but
-// one that forgot, which its holder has to hear of.
+// one that forgot or went back, which its holder has to hear of.
 func sameMemory(was, standing idempotency.Record) bool {
 	if was.Epoch == "" {
-		return standing.Forgot.IsZero()
+		return standing.Lost().IsZero()
 	}
 	return was.Epoch == standing.Epoch
 }
 
-// believe brings the memory of this view in line with the bucket's epoch, and returns it. It needs server.mu.
-func (s *Store) believe(bucket int, now time.Time) epoch.Epoch {
+// believe brings the memory of this view in line with the bucket's epochs, and returns it. It needs server.mu.
+func (s *Store) believe(bucket int, now time.Time) memory {
 	for {
-		found := s.server.epoch(bucket)
-		replace, accept := epoch.Judge(s.known[bucket], found, s.server.newID, now, s.config.AskWindow)
-		if accept {
+		found, known := memory{s.server.epoch(bucket), s.server.on(bucket)}, s.known[bucket]
+		replace, same := epoch.Judge(known.of, found.of, s.server.newID, now, s.config.AskWindow)
+		if !same {
+			s.server.setEpoch(bucket, replace, s.config.Lifetime)
+		}
+		on, followed := epoch.Follow(known.on, found.on, s.wrote[bucket], now)
+		switch {
+		case same && followed:
 			s.known[bucket] = found
 			return found
+		case s.server.sees(bucket, false, s.config.Lifetime):
+		case !followed:
+			s.server.data[bucket] = life{on, s.server.expiry(s.config.Lifetime)}
 		}
-		s.server.setEpoch(bucket, replace, s.config.Lifetime)
 	}
 }
 
-func (s *Store) record(key string, e entry, in epoch.Epoch, now time.Time) idempotency.Record {
-	r := idempotency.Record{Key: key, Version: e.version, Epoch: in.String(), Forgot: in.Forgot(now, s.config.AskWindow)}
+func (s *Store) record(key string, e entry, in memory, now time.Time) idempotency.Record {
+	r := idempotency.Record{Key: key, Version: e.version, Forgot: in.of.Forgot(now, s.config.AskWindow)}
+	if in != (memory{}) {
+		r.Epoch = in.of.String() + " " + in.on.String()
+	}
 	if e.version > 0 {
 		r.Value = copied(e.value)
+	}
+	if e.version == 0 || e.under != in.on {
+		r.Back = in.on.Forgot(now, s.config.AskWindow)
 	}
 	return r
 }

@@ -45,6 +45,10 @@ func TestSuite(t *testing.T) {
 			AskWindow: config.AskWindow,
 			Expire:    time.Advance,
 			Jump:      server.Jump,
+			Snapshot: func(testing.TB) func() {
+				then := server.Snapshot()
+				return func() { server.Restart(then) }
+			},
 			Lifetime:  config.Lifetime,
 			Tolerance: config.Tolerance,
 		}

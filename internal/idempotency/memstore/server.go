@@ -3,6 +3,7 @@ package memstore
 import (
 	"hash/fnv"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,7 +17,9 @@ const defaultBuckets = 256
 // one are its methods.
 type Server struct {
 	mu      sync.Mutex
-	epochs  []life
+	epochs  []life // by bucket: of its memory
+	data    []life // by bucket: of the data that it lives on
+	starts  uint64 // of the server: the identity of its data
 	records map[string]entry
 	created uint64
 	read    func() time.Time
@@ -35,6 +38,8 @@ type life struct {
 type entry struct {
 	version uint64
 	value   []byte
+	// under is the epoch of the data that it was written under.
+	under epoch.Epoch
 	// expires is zero for a record without a lifetime.
 	expires time.Time
 }
@@ -44,7 +49,9 @@ func NewServer(buckets int) *Server {
 	if buckets <= 0 {
 		buckets = defaultBuckets
 	}
-	return &Server{epochs: make([]life, buckets), records: map[string]entry{}, read: time.Now}
+	return &Server{
+		epochs: make([]life, buckets), data: make([]life, buckets), starts: 1, records: map[string]entry{}, read: time.Now,
+	}
 }
 
 // SetClock replaces the server's clock; views have their own.
@@ -66,6 +73,7 @@ func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.epochs)
+	clear(s.data)
 	clear(s.records)
 }
 
@@ -92,17 +100,33 @@ func (s *Server) Replicas(reached bool) {
 }
 
 // Snapshot is what a server held at one moment.
-type Snapshot struct{ records map[string]entry }
+type Snapshot struct {
+	records      map[string]entry
+	epochs, data []life
+}
+
+// Keys are those of its records.
+func (s Snapshot) Keys() []string { return slices.Sorted(maps.Keys(s.records)) }
 
 // Snapshot returns what the server holds now.
 func (s *Server) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Snapshot{maps.Clone(s.records)}
+	return Snapshot{maps.Clone(s.records), slices.Clone(s.epochs), slices.Clone(s.data)}
 }
 
-// Rewind takes records back to a snapshot: those that which picks by key and bucket, nil for all, as a failover to a
-// replica that lagged does. A picked record that the snapshot does not have is gone. Epochs stay.
+// Restart starts the server again from a snapshot of its own, or promotes the replica that has it: all is as it was then,
+// and the data have another identity.
+func (s *Server) Restart(from Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records, s.epochs, s.data = maps.Clone(from.records), slices.Clone(from.epochs), slices.Clone(from.data)
+	s.starts++
+}
+
+// Rewind takes records back to a snapshot: those that which picks by key and bucket, nil for all. A picked record that the
+// snapshot does not have is gone. Epochs and identity stay, so that nothing tells; no server is known to do so, but whoever
+// has an order in hand must not depend on being told.
 func (s *Server) Rewind(to Snapshot, which func(key string, bucket int) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,6 +178,28 @@ func (s *Server) epoch(bucket int) epoch.Epoch {
 	return s.epochs[bucket].epoch
 }
 
+// sees notes at a bucket the identity that its data have now, and when that was, and reports whether another one was
+// noted. fresh says that nothing can have stood there.
+func (s *Server) sees(bucket int, fresh bool, lifetime time.Duration) bool {
+	now, noted := epoch.Epoch{ID: strconv.FormatUint(s.starts, 10)}, s.on(bucket)
+	if noted.ID == now.ID {
+		return false
+	}
+	if !fresh || !noted.IsZero() {
+		now.Lost = s.now().UnixMilli()
+	}
+	s.data[bucket] = life{now, s.expiry(lifetime)}
+	return true
+}
+
+// on is the epoch of the data that a bucket is known to live on.
+func (s *Server) on(bucket int) epoch.Epoch {
+	if s.over(s.data[bucket].expires) {
+		s.data[bucket] = life{}
+	}
+	return s.data[bucket].epoch
+}
+
 func (s *Server) setEpoch(bucket int, e epoch.Epoch, lifetime time.Duration) {
 	s.epochs[bucket] = life{e, s.expiry(lifetime)}
 }
@@ -162,7 +208,7 @@ func (s *Server) setEpoch(bucket int, e epoch.Epoch, lifetime time.Duration) {
 // redisstore, where that saves a write.
 func (s *Server) renew(bucket int, lifetime time.Duration) {
 	if s.epochs[bucket].expires.Before(s.expiry(lifetime - lifetime/16)) {
-		s.epochs[bucket].expires = s.expiry(lifetime)
+		s.epochs[bucket].expires, s.data[bucket].expires = s.expiry(lifetime), s.expiry(lifetime)
 	}
 }
 

@@ -32,12 +32,14 @@ func (s *Store) Look(ctx context.Context) error {
 	s.measure(now)
 	s.short = s.server.alone
 	for bucket, known := range s.known {
-		if known.IsZero() {
+		if known.of.IsZero() {
 			continue // who does not know it can not tell whether it is missing
 		}
-		if s.server.epoch(bucket) == known {
-			s.server.setEpoch(bucket, known, s.config.Lifetime)
+		if s.server.epoch(bucket) == known.of {
+			s.server.setEpoch(bucket, known.of, s.config.Lifetime)
+			s.server.data[bucket].expires = s.server.expiry(s.config.Lifetime)
 		}
+		s.server.sees(bucket, false, s.config.Lifetime)
 		s.believe(bucket, now)
 	}
 	return nil

@@ -22,6 +22,9 @@ func (s *Store) Ping(ctx context.Context) error {
 // errEviction is permanent: the servers' settings must change.
 var errEviction = errors.New("the server may evict records: set maxmemory-policy to noeviction, or maxmemory to 0")
 
+// errSentinel is permanent, too.
+var errSentinel = errors.New("this is a Sentinel, not a Redis: the name of its primary must be set")
+
 // Check refuses servers that may drop records to make room: a dropped record is a loss that no epoch tells. Servers
 // that do not tell their policy are accepted. Its errors are that, or [idempotency.ErrUnavailable].
 func (s *Store) Check(ctx context.Context) error {
@@ -46,6 +49,9 @@ func checkServer(ctx context.Context, server redis.Cmdable) error {
 	info, err := server.Info(ctx).Result()
 	if err != nil {
 		return unavailable("reading the server's settings", err)
+	}
+	if field(info, "redis_mode") == "sentinel" {
+		return errSentinel
 	}
 	if policy := evicts(info); policy != "" {
 		return fmt.Errorf("maxmemory-policy is %q: %w", policy, errEviction)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"paydispatch/internal/idempotency"
 )
 
 const (
@@ -23,8 +25,12 @@ const (
 
 // Config of a store.
 type Config struct {
-	// Addrs are host:port; one is a single server, several are the seeds of a Redis Cluster.
+	// Addrs are host:port; one is a single server, several are the seeds of a Redis Cluster, or with Master the Sentinels.
 	Addrs []string
+	// Master is the name by which Sentinels know the primary; "" for none. SentinelUser and SentinelPassword are what they
+	// ask for themselves.
+	Master                         string
+	SentinelUser, SentinelPassword string
 	// Cluster says that a single address is the configuration endpoint of a cluster.
 	Cluster  bool
 	Username string
@@ -45,7 +51,7 @@ type Config struct {
 	// stand any more.
 	AskWindow time.Duration
 	// Replicas is how many replicas must have a write before Swap returns; 0 means that the primary's word is enough,
-	// and that a failover may lose the latest writes unnoticed.
+	// and that a failover may lose the latest writes.
 	Replicas int
 	// WaitTimeout bounds the wait for the replicas.
 	WaitTimeout time.Duration
@@ -62,9 +68,14 @@ type Config struct {
 	// OnLook is called by [Store.Watch] after its first look and before each other one with what [Store.Fit] says, and by how
 	// much own clock was ahead of the servers' when that was last read. It must not block.
 	OnLook func(unfit error, skew time.Duration)
+	// OnFindings is told by [Store.Watch] what [Store.Findings] found, every few minutes. It must not block.
+	OnFindings func([]idempotency.Finding)
 	// OnForgot is told of each bucket that this process finds to have lost its memory: an alarm. A loss that another
 	// process found, before this one knew the bucket, is not told again. nil tells nobody; it must not block.
 	OnForgot func()
+	// OnBack is told of each bucket that this process finds on a server that was started again or promoted since, and may
+	// have lost its latest writes. nil tells nobody; it must not block.
+	OnBack func()
 }
 
 // Format implements fmt.Formatter, so that no verb shows the password.
@@ -100,8 +111,14 @@ func (c Config) withDefaults() Config {
 	if c.OnLook == nil {
 		c.OnLook = func(error, time.Duration) {}
 	}
+	if c.OnFindings == nil {
+		c.OnFindings = func([]idempotency.Finding) {}
+	}
 	if c.OnForgot == nil {
 		c.OnForgot = func() {}
+	}
+	if c.OnBack == nil {
+		c.OnBack = func() {}
 	}
 	return c
 }
@@ -116,6 +133,8 @@ func (c Config) validate() error {
 	}
 	refuse(len(c.Addrs) == 0, "no address is set")
 	refuse(c.clustered() && c.DB != 0, "a cluster has only database 0")
+	refuse(c.Cluster && c.Master != "", "a cluster has no Sentinels")
+	refuse(c.Master == "" && c.SentinelUser+c.SentinelPassword != "", "credentials of Sentinels need the name of their primary")
 	refuse(strings.ContainsAny(c.Prefix, "{}"), "the prefix must not hold braces: they choose the cluster slot")
 	refuse(c.Buckets < 1 || c.Buckets > maxBuckets, fmt.Sprintf("the buckets must be 1 to %d", maxBuckets))
 	refuse(c.Lifetime < time.Millisecond, "the records' lifetime must be set")
@@ -128,13 +147,16 @@ func (c Config) validate() error {
 	return errors.Join(problems...)
 }
 
-func (c Config) clustered() bool { return c.Cluster || len(c.Addrs) > 1 }
+func (c Config) clustered() bool { return c.Cluster || len(c.Addrs) > 1 && c.Master == "" }
 
 // options turns off every repetition inside the client: what a repeated write met could be itself.
 func (c Config) options() *redis.UniversalOptions {
 	return &redis.UniversalOptions{
 		Addrs:                    c.Addrs,
 		IsClusterMode:            c.Cluster,
+		MasterName:               c.Master,
+		SentinelUsername:         c.SentinelUser,
+		SentinelPassword:         c.SentinelPassword,
 		Username:                 c.Username,
 		Password:                 c.Password,
 		TLSConfig:                c.TLS,

@@ -62,8 +62,8 @@ func (s *Store) Fit() error {
 	return h.rule.Check(last, h.read())
 }
 
-// judge keeps what [Store.Fit] goes by. Without any word about the clock it fails, if that is asked for.
-func (s *Store) judge(sights []sight) error {
+// assess keeps what [Store.Fit] goes by. Without any word about the clock it fails, if that is asked for.
+func (s *Store) assess(sights []sight) error {
 	h := &s.health
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -5,13 +5,20 @@
 //	<prefix>:{<bucket>}:e        -> <id>|<lost>                the bucket's epoch; expires like a record
 //	<prefix>:{<bucket>}:k:<key>  -> <version>|<token>|<value>  a record; expires Lifetime after its last write
 //	<prefix>:{<bucket>}:w        -> <run id>|<evicted>         what was last seen of the server; one a server
+//	<prefix>:{<bucket>}:d        -> <master_replid>|<back>     the data that the bucket lives on; expires like a record
+//	<prefix>:{<bucket>}:n        -> <intents>                  only where INFO is hidden; expires like a record
 //
 // An epoch is renewed by the writes into its bucket and by [Store.Watch], so it ends only with the last process, or by
 // what ends records before their time as well: then it is missing, and that is a loss.
 //
 // It refuses to repeat a write whose fate is unknown, to evict (see [Store.Check]), to delete, and to show a value in
-// an error. Concurrent calls share pipelines. What it can not see is a failover to a replica that had not received the
-// latest writes: set Replicas where that matters.
+// an error. Concurrent calls share pipelines.
+//
+// A server gives its data another identity (master_replid of INFO replication) at each start and each promotion, which may
+// have lost the latest writes. The script that writes an intent compares it with what is noted of the bucket and refuses to
+// write where they differ; it notes the new one, and when: that is the Back of all records of the bucket that were not
+// written since. So no process need have lived through the failover. Where INFO is hidden, each intent is counted instead,
+// and a process that knows of more of them than the bucket does has seen it go back: see [Store.Check].
 //
 // Its callers must call Check and Prepare before their first send, keep Watch running, ask Fit before each send, and
 // give all processes the same prefix and buckets.
@@ -41,8 +48,14 @@ type Store struct {
 	self  string
 	count atomic.Uint64
 	// known holds by bucket what this process remembers; nil until it met the bucket.
-	known                  []atomic.Pointer[epoch.Epoch]
+	known []atomic.Pointer[memory]
+	// wrote holds by bucket when this process wrote last, in Unix milliseconds, and counted the highest count of writes that
+	// it met, 0 where they are not counted.
+	wrote                  []atomic.Int64
+	counted                []atomic.Int64
+	stepped                atomic.Pointer[string] // the identity that was logged last
 	swapRecord, swapEpochs script
+	swapIntent             script
 	health                 health
 }
 
@@ -59,9 +72,12 @@ func New(config Config) (*Store, error) {
 		health:     newHealth(config),
 		nodes:      newNodes(config),
 		self:       strings.ToLower(rand.Text()[:13]), // 65 bits
-		known:      make([]atomic.Pointer[epoch.Epoch], config.Buckets),
+		known:      make([]atomic.Pointer[memory], config.Buckets),
+		wrote:      make([]atomic.Int64, config.Buckets),
+		counted:    make([]atomic.Int64, config.Buckets),
 		swapRecord: newScript(swapSource),
 		swapEpochs: newScript(epochSource),
+		swapIntent: newScript(intentSource),
 	}, nil
 }
 
@@ -72,7 +88,7 @@ func (s *Store) Close() error { return s.nodes.close() }
 func (s *Store) Expect(key string) idempotency.Record {
 	r := idempotency.Record{Key: key}
 	if known := s.known[s.bucket(key)].Load(); known != nil {
-		r.Epoch, r.Forgot = known.String(), s.forgot(*known)
+		r.Epoch, r.Forgot, r.Back = known.String(), s.told(known.of), s.told(known.on)
 	}
 	return r
 }
@@ -107,13 +123,13 @@ func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 		// One that is remembered was there: not even for a moment may others take the new one for fresh.
 		fresh := !seenBefore && s.known[bucket].Load() == nil
 		var err error
-		calls[bucket], err = s.nodes.submit(ctx, s.replaceEpoch(bucket, "", epoch.Create(s.newID(), fresh, s.config.Now())))
+		calls[bucket], err = s.nodes.submit(ctx, s.replace(bucket, noted{}, memory{of: epoch.Create(s.newID(), fresh, s.config.Now())}))
 		if err != nil {
 			return unavailable("learning the epochs", err)
 		}
 	}
 	for bucket, call := range calls {
-		stands, err := epochReply(call.wait(ctx))
+		stands, err := notedReply(call.wait(ctx))
 		if err == nil {
 			_, err = s.believe(ctx, bucket, stands)
 		}
@@ -133,7 +149,8 @@ type standing struct {
 func (s *Store) load(ctx context.Context, key string) (standing, error) {
 	bucket := s.bucket(key)
 	for range maxTurns {
-		reply, err := s.do(ctx, call{args: []any{"mget"}, keys: []string{s.epochKey(bucket), s.recordKey(bucket, key)}})
+		keys := []string{s.epochKey(bucket), s.recordKey(bucket, key), s.dataKey(bucket)}
+		reply, err := s.do(ctx, call{args: []any{"mget"}, keys: keys})
 		if err != nil {
 			return standing{}, err
 		}
@@ -145,16 +162,16 @@ func (s *Store) load(ctx context.Context, key string) (standing, error) {
 		if err != nil {
 			return standing{}, err
 		}
-		if believed.String() == found {
+		if found.is(believed) {
 			return s.standing(key, record, believed)
 		}
-		// The epoch was replaced after this read, and the record may have been since: read again.
+		// An epoch was replaced after this read, and the record may have been since: read again.
 	}
 	return standing{}, errUnsettled
 }
 
-func (s *Store) standing(key, record string, in epoch.Epoch) (standing, error) {
-	r := standing{Record: idempotency.Record{Key: key, Epoch: in.String(), Forgot: s.forgot(in)}}
+func (s *Store) standing(key, record string, in memory) (standing, error) {
+	r := standing{Record: idempotency.Record{Key: key, Epoch: in.String(), Forgot: s.told(in.of), Back: s.told(in.on)}}
 	if record == "" {
 		return r, nil
 	}
@@ -163,6 +180,9 @@ func (s *Store) standing(key, record string, in epoch.Epoch) (standing, error) {
 		return standing{}, err
 	}
 	r.Version, r.Value, r.token = stands.version, stands.value, stands.token
+	if marked(stands.token) == in.mark() {
+		r.Back = time.Time{}
+	}
 	return r, nil
 }
 
@@ -175,20 +195,20 @@ func (s *Store) swap(
 		if err != nil {
 			return idempotency.Record{}, nil, err
 		}
-		if found.Version != was.Version || !found.Forgot.IsZero() {
+		if found.Version != was.Version || !found.Forgot.IsZero() || !found.Back.IsZero() {
 			return idempotency.Record{}, &idempotency.Conflict{Standing: found.Record}, nil
 		}
 		was.Epoch = found.Epoch
 	}
-	in, err := s.parse(was.Epoch)
+	in, err := s.held(was.Epoch)
 	if err != nil {
 		return idempotency.Record{}, nil, err
 	}
 	if value == nil {
 		value = []byte{} // nothing written is something else than nothing there
 	}
-	next := stored{version: was.Version + 1, token: s.newToken(), value: value}
-	stands, err := s.write(ctx, was, next)
+	next := stored{version: was.Version + 1, token: s.newToken() + "." + in.mark(), value: value}
+	stands, err := s.write(ctx, was, in, next)
 	if err != nil {
 		return idempotency.Record{}, nil, err
 	}
@@ -196,25 +216,33 @@ func (s *Store) swap(
 		return idempotency.Record{}, &idempotency.Conflict{Standing: stands.Record}, nil
 	}
 	return idempotency.Record{
-		Key: was.Key, Version: next.version, Value: value, Epoch: was.Epoch, Forgot: s.forgot(in),
+		Key: was.Key, Version: next.version, Value: value, Epoch: was.Epoch, Forgot: s.told(in.of),
 	}, nil, nil
 }
 
 // write tries to write next and returns what stands then. If that has the token of next, the write landed, on as many
 // servers as are asked for; of the rest of the record only the version is filled in then.
-func (s *Store) write(ctx context.Context, was idempotency.Record, next stored) (standing, error) {
-	bucket := s.bucket(was.Key)
+func (s *Store) write(ctx context.Context, was idempotency.Record, in memory, next stored) (standing, error) {
+	bucket, script := s.bucket(was.Key), &s.swapRecord
+	if was.Intent {
+		script = &s.swapIntent
+	}
 	reply, err := s.do(ctx, call{
-		script: &s.swapRecord,
-		keys:   []string{s.epochKey(bucket), s.recordKey(bucket, was.Key)},
-		args:   []any{was.Epoch, begin(was.Version), next.head(), next.value, s.config.Lifetime.Milliseconds()},
-		write:  true,
+		script: script,
+		keys:   []string{s.epochKey(bucket), s.recordKey(bucket, was.Key), s.dataKey(bucket), s.countKey(bucket)},
+		args: []any{
+			in.of.String(), in.on.String(), begin(was.Version), next.head(), next.value, s.config.Lifetime.Milliseconds(),
+			s.counted[bucket].Load(),
+		},
+		write: true,
 	})
 	if err != nil {
 		return standing{}, err
 	}
 	var stands standing
-	if reply.value == int64(1) {
+	if count, wrote := reply.value.(int64); wrote {
+		latest(&s.wrote[bucket], s.config.Now().UnixMilli())
+		latest(&s.counted[bucket], count)
 		stands = standing{Record: idempotency.Record{Key: was.Key, Version: next.version}, token: next.token}
 	} else if stands, err = s.stands(ctx, was.Key, reply.value); err != nil {
 		return standing{}, err
@@ -236,50 +264,77 @@ func (s *Store) stands(ctx context.Context, key string, reply any) (standing, er
 	if err != nil {
 		return standing{}, err
 	}
-	if believed.String() != found {
-		return s.load(ctx, key) // the epoch was replaced since, and the record may have been
+	if !found.is(believed) {
+		return s.load(ctx, key) // an epoch was replaced since, and the record may have been
 	}
 	return s.standing(key, record, believed)
 }
 
-// believe brings what this process remembers in line with the epoch found at a bucket, "" for none, and returns the one
-// that stands then.
-func (s *Store) believe(ctx context.Context, bucket int, found string) (epoch.Epoch, error) {
+// believe brings what this process remembers in line with the epochs found at a bucket, and returns those that stand then.
+func (s *Store) believe(ctx context.Context, bucket int, found noted) (memory, error) {
 	return s.follow(ctx, bucket, found, epoch.Epoch{})
 }
 
 // follow is believe for a caller that has just written marked, zero for none.
-func (s *Store) follow(ctx context.Context, bucket int, found string, marked epoch.Epoch) (epoch.Epoch, error) {
+func (s *Store) follow(ctx context.Context, bucket int, found noted, marked epoch.Epoch) (memory, error) {
 	for range maxTurns {
 		stands, err := s.parse(found)
 		if err != nil {
-			return epoch.Epoch{}, err
+			return memory{}, err
 		}
 		remembered := s.known[bucket].Load()
-		var known epoch.Epoch
+		var known memory
 		if remembered != nil {
 			known = *remembered
 		}
-		replace, accept := epoch.Judge(known, stands, s.newID, s.config.Now(), s.config.AskWindow)
+		replace, accept := s.judge(bucket, known, stands)
 		if accept {
 			if stands == known {
 				return stands, nil
 			}
 			if s.known[bucket].CompareAndSwap(remembered, &stands) {
-				if stands.Lost != 0 && (stands == marked || s.lost(known, stands)) {
-					s.config.OnForgot()
-				}
+				s.counted[bucket].Store(0) // what was lost is known now
+				s.tell(known, stands, marked)
 				return stands, nil
 			}
 			continue // another goroutine learned something in between
 		}
-		marked = replace
-		reply, err := s.do(ctx, s.replaceEpoch(bucket, found, replace))
-		if found, err = epochReply(reply, err); err != nil {
-			return epoch.Epoch{}, err
+		if replace.of != stands.of {
+			marked = replace.of
+		}
+		reply, err := s.do(ctx, s.replace(bucket, found, replace))
+		if found, err = notedReply(reply, err); err != nil {
+			return memory{}, err
 		}
 	}
-	return epoch.Epoch{}, errUnsettled
+	return memory{}, errUnsettled
+}
+
+// judge decides whether what stands may be believed; else it returns what must stand there. What of that is zero the
+// server says itself.
+func (s *Store) judge(bucket int, known, stands memory) (replace memory, accept bool) {
+	now := s.config.Now()
+	of, same := epoch.Judge(known.of, stands.of, s.newID, now, s.config.AskWindow)
+	if same {
+		of = stands.of
+	}
+	on, followed := epoch.Follow(known.on, stands.on, time.UnixMilli(s.wrote[bucket].Load()), now)
+	return memory{of, on}, same && followed
+}
+
+// tell tells of what a process learned that knew the first memory and found the next one.
+func (s *Store) tell(known, next memory, marked epoch.Epoch) {
+	if next.of != known.of && next.of.Lost != 0 && (next.of == marked || s.lost(known.of, next.of)) {
+		s.config.OnForgot()
+	}
+	if known.on.IsZero() || known.on.ID == next.on.ID {
+		return
+	}
+	s.config.OnBack()
+	if last := s.stepped.Swap(&next.on.ID); last == nil || *last != next.on.ID {
+		s.config.Logger.Warn("redis was started again or a replica was promoted, and may have lost its latest writes: "+
+			"orders of before are asked about before they are sent", "before", time.UnixMilli(next.on.Lost))
+	}
 }
 
 // lost tells whether a bucket that was known as the first epoch, zero when it was not, is found to have lost its memory
@@ -291,25 +346,11 @@ func (s *Store) lost(known, next epoch.Epoch) bool {
 	return known.ID != next.ID || known.Lost == 0
 }
 
-// parse reads a stored epoch, whose id tells the number of buckets that it was laid out for.
-func (s *Store) parse(found string) (epoch.Epoch, error) {
-	if found == "" {
-		return epoch.Epoch{}, nil
-	}
-	stands, err := epoch.Parse(found)
-	if err != nil {
-		return epoch.Epoch{}, errMalformed
-	}
-	if !strings.HasPrefix(stands.ID, strconv.Itoa(s.config.Buckets)+".") {
-		return epoch.Epoch{}, errBuckets
-	}
-	return stands, nil
-}
-
-func (s *Store) replaceEpoch(bucket int, found string, by epoch.Epoch) call {
+// replace is the call that puts the epochs of by where those of found still stand; what of by is zero stays as it is.
+func (s *Store) replace(bucket int, found noted, by memory) call {
 	return call{
-		script: &s.swapEpochs, keys: []string{s.epochKey(bucket)},
-		args: []any{found, by.String(), s.config.Lifetime.Milliseconds()},
+		script: &s.swapEpochs, keys: []string{s.epochKey(bucket), s.dataKey(bucket), s.countKey(bucket)},
+		args: []any{found.of, by.of.String(), s.config.Lifetime.Milliseconds(), found.on, by.on.String()},
 	}
 }
 
@@ -321,7 +362,8 @@ func (s *Store) do(ctx context.Context, c call) (answer, error) {
 	return p.wait(ctx)
 }
 
-func (s *Store) forgot(e epoch.Epoch) time.Time { return e.Forgot(s.config.Now(), s.config.AskWindow) }
+// told is when the loss of an epoch was, as long as it is told.
+func (s *Store) told(e epoch.Epoch) time.Time { return e.Forgot(s.config.Now(), s.config.AskWindow) }
 
 // newID returns an id for an epoch, which tells the number of buckets that it is laid out for.
 func (s *Store) newID() string { return strconv.Itoa(s.config.Buckets) + "." + s.newToken() }
@@ -340,35 +382,58 @@ func (s *Store) epochKey(bucket int) string {
 	return s.config.Prefix + ":{" + strconv.Itoa(bucket) + "}:e"
 }
 
+func (s *Store) dataKey(bucket int) string {
+	return s.config.Prefix + ":{" + strconv.Itoa(bucket) + "}:d"
+}
+
+func (s *Store) countKey(bucket int) string {
+	return s.config.Prefix + ":{" + strconv.Itoa(bucket) + "}:n"
+}
+
 func (s *Store) recordKey(bucket int, key string) string {
 	return s.config.Prefix + ":{" + strconv.Itoa(bucket) + "}:k:" + key
 }
 
-// epochReply reads what epochSource returns; "" if the epoch to replace is gone.
-func epochReply(a answer, err error) (string, error) {
+// notedReply reads what epochSource returns.
+func notedReply(a answer, err error) (noted, error) {
 	if err != nil {
-		return "", err
+		return noted{}, err
 	}
-	stands, ok := a.value.(string)
-	if !ok {
-		return "", errReply
+	texts, err := textsReply(a.value, 2)
+	if err != nil {
+		return noted{}, err
 	}
-	return stands, nil
+	return noted{texts[0], texts[1]}, nil
 }
 
-// standsReply reads {epoch or nil, record or nil}; what is nil becomes "".
-func standsReply(value any) (found, record string, err error) {
-	stands, ok := value.([]any)
-	if !ok || len(stands) != 2 {
-		return "", "", errReply
+// standsReply reads {epoch or nil, record or nil, data or nil}; what is nil becomes "".
+func standsReply(value any) (found noted, record string, err error) {
+	texts, err := textsReply(value, 3)
+	if err != nil {
+		return noted{}, "", err
 	}
-	var texts [2]string
-	for i, part := range stands {
+	return noted{texts[0], texts[2]}, texts[1], nil
+}
+
+func textsReply(value any, n int) ([]string, error) {
+	parts, ok := value.([]any)
+	if !ok || len(parts) != n {
+		return nil, errReply
+	}
+	texts := make([]string, n)
+	for i, part := range parts {
 		text, isText := part.(string)
 		if part != nil && !isText {
-			return "", "", errReply
+			return nil, errReply
 		}
 		texts[i] = text
 	}
-	return texts[0], texts[1], nil
+	return texts, nil
+}
+
+// latest keeps the higher one of a value and what stands.
+func latest(at *atomic.Int64, value int64) {
+	for stands := at.Load(); value > stands && !at.CompareAndSwap(stands, value); {
+		stands = at.Load()
+	}
 }

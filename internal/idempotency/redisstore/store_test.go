@@ -23,21 +23,26 @@ import (
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
+	identify(server)
 	config := Config{Addrs: []string{server.Addr()}, Lifetime: time.Hour, Timeout: 20 * time.Second}
 	s := prepared(t, config)
-	require.Len(t, server.Keys(), 256)
+	require.Len(t, server.Keys(), 2*256)
 	r, err := s.Swap(t.Context(), s.Expect("o:20260301-1"), []byte("state"))
 	require.NoError(t, err)
 
-	const epochKey, recordKey = "pd:{250}:e", "pd:{250}:k:o:20260301-1"
+	const epochKey, dataKey, recordKey = "pd:{250}:e", "pd:{250}:d", "pd:{250}:k:o:20260301-1"
 	stands, err := server.Get(epochKey)
 	require.NoError(t, err)
-	require.Equal(t, r.Epoch, stands)
+	data, err := server.Get(dataKey)
+	require.NoError(t, err)
+	require.Equal(t, "id0|0", data)
+	require.Equal(t, time.Hour, server.TTL(dataKey))
+	require.Equal(t, r.Epoch, stands+" "+data)
 	require.Regexp(t, `^256\.[a-z0-9]+\.[a-z0-9]+\|0$`, stands)
 	require.Equal(t, time.Hour, server.TTL(epochKey), "an epoch lives like a record")
 	record, err := server.Get(recordKey)
 	require.NoError(t, err)
-	require.Regexp(t, `^1\|[a-z0-9]+\.[a-z0-9]+\|state$`, record)
+	require.Regexp(t, `^1\|[a-z0-9]+\.[a-z0-9]+\.0\|state$`, record)
 	require.Equal(t, time.Hour, server.TTL(recordKey))
 
 	server.FastForward(time.Minute)

@@ -3,13 +3,16 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	wire "github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -58,8 +61,14 @@ func prepared(t testing.TB, config Config) *Store {
 	return s
 }
 
+// TestSuite: once on a server that tells its identity, once on one that hides it.
 func TestSuite(t *testing.T) {
 	t.Parallel()
+	t.Run("told", func(t *testing.T) { t.Parallel(); suite(t, true) })
+	t.Run("hidden", func(t *testing.T) { t.Parallel(); suite(t, false) })
+}
+
+func suite(t *testing.T, tells bool) {
 	storetest.Run(t, func(t testing.TB) storetest.Harness {
 		server := miniredis.RunT(t)
 		clock, ahead := newClock(), time.Duration(0)
@@ -78,6 +87,16 @@ func TestSuite(t *testing.T) {
 			ahead += d
 			server.SetTime(clock.Now().Add(ahead))
 			server.FastForward(max(d, 0))
+		}
+		if tells {
+			data := identify(server)
+			h.Snapshot = func(t testing.TB) func() {
+				then := snapshot(t, server)
+				return func() {
+					then()
+					data.Add(1)
+				}
+			}
 		}
 		return h
 	})
@@ -117,6 +136,36 @@ func TestWatchOnRealRedis(t *testing.T) {
 	lives, err := s.nodes.client.PTTL(t.Context(), s.epochKey(3)).Result()
 	require.NoError(t, err)
 	require.Greater(t, lives, config.Lifetime*15/16)
+}
+
+// identify makes a miniredis tell the identity of its data, which is the number returned.
+func identify(server *miniredis.Miniredis) *atomic.Int64 {
+	data := new(atomic.Int64)
+	server.Server().SetPreHook(func(c *wire.Peer, command string, _ ...string) bool {
+		if command == "INFO" {
+			c.WriteBulk(fmt.Sprintf("# Replication\r\nrole:master\r\nmaster_replid:id%d\r\nmaster_replid2:id%d\r\n", data.Load(), data.Load()-1))
+		}
+		return command == "INFO"
+	})
+	return data
+}
+
+// snapshot keeps all keys of a miniredis; what it returns brings them back.
+func snapshot(t testing.TB, server *miniredis.Miniredis) func() {
+	t.Helper()
+	values, lives := map[string]string{}, map[string]time.Duration{}
+	for _, key := range server.Keys() {
+		value, err := server.Get(key)
+		require.NoError(t, err)
+		values[key], lives[key] = value, server.TTL(key)
+	}
+	return func() {
+		server.FlushAll()
+		for key, value := range values {
+			require.NoError(t, server.Set(key, value))
+			server.SetTTL(key, lives[key])
+		}
+	}
 }
 
 func harness(config Config, time *handClock) storetest.Harness {

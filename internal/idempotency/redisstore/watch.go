@@ -47,6 +47,7 @@ func (s *Store) turn(ctx context.Context, kept time.Time) time.Time {
 	err := s.measure(ctx)
 	if err == nil && time.Since(kept) >= min(keepEvery, s.config.Lifetime/16) {
 		if err = s.keep(ctx); err == nil {
+			s.report(ctx)
 			return time.Now()
 		}
 	}
@@ -54,6 +55,13 @@ func (s *Store) turn(ctx context.Context, kept time.Time) time.Time {
 		s.config.Logger.Debug("looking at redis failed", "err", err)
 	}
 	return kept
+}
+
+// report tells what was found of the servers; where they do not answer the next one does.
+func (s *Store) report(ctx context.Context) {
+	if found, err := s.Findings(ctx); err == nil {
+		s.config.OnFindings(found)
+	}
 }
 
 // Look does what [Store.Watch] does again and again: it reads the servers' clocks, finds losses that no epoch tells,
@@ -68,27 +76,39 @@ func (s *Store) Look(ctx context.Context) error {
 
 // keep renews the epochs.
 func (s *Store) keep(ctx context.Context) error {
-	calls := make([]*pending, len(s.known))
-	for bucket := range calls {
+	all := make([]int, len(s.known))
+	for bucket := range all {
+		all[bucket] = bucket
+	}
+	if err := s.renew(ctx, all); err != nil {
+		return unavailable("renewing the epochs", err)
+	}
+	return nil
+}
+
+// renew renews the epochs of buckets, and notes the data that they live on now.
+func (s *Store) renew(ctx context.Context, buckets []int) error {
+	calls := make([]*pending, len(buckets))
+	for i, bucket := range buckets {
 		known := s.known[bucket].Load()
 		if known == nil {
 			continue // whoever does not know it can not tell whether it is missing
 		}
 		var err error
-		if calls[bucket], err = s.nodes.submit(ctx, s.replaceEpoch(bucket, known.String(), *known)); err != nil {
-			return unavailable("renewing the epochs", err)
+		if calls[i], err = s.nodes.submit(ctx, s.replace(bucket, noted{of: known.of.String()}, memory{of: known.of})); err != nil {
+			return err
 		}
 	}
-	for bucket, call := range calls {
+	for i, call := range calls {
 		if call == nil {
 			continue
 		}
-		stands, err := epochReply(call.wait(ctx))
+		stands, err := notedReply(call.wait(ctx))
 		if err == nil {
-			_, err = s.believe(ctx, bucket, stands)
+			_, err = s.believe(ctx, buckets[i], stands)
 		}
 		if err != nil {
-			return unavailable("renewing the epochs", err)
+			return err
 		}
 	}
 	return nil
@@ -135,7 +155,9 @@ type sight struct {
 	policy string
 	// seen is what stands at the watch key next, noted what stood there.
 	seen, noted string
-	err         error
+	// data is the identity of the data that it serves.
+	data string
+	err  error
 }
 
 // measure looks at every server once.
@@ -151,7 +173,7 @@ func (s *Store) measure(ctx context.Context) error {
 		sights[i] = s.see(ctx, shares[i])
 		return nil
 	})
-	problems := []error{s.judge(sights)}
+	problems := []error{s.assess(sights)}
 	for i, on := range shares {
 		if sights[i].err == nil {
 			problems = append(problems, s.mark(ctx, on, sights[i]))
@@ -209,8 +231,9 @@ func (s *Store) see(ctx context.Context, on share) sight {
 	if errors.Is(found.err, redis.Nil) {
 		found.err = nil
 	}
-	// The identity of the data, master_replid of the same reply, would belong here too: noted beside the run id, it could
-	// tell a server that went back in time as the count of evictions tells one that dropped records.
+	if found.data = field(info, "master_replid"); found.data == "" {
+		found.data = unseen
+	}
 	found.seen = field(info, "run_id") + "|" + field(info, "evicted_keys")
 	return found
 }
@@ -227,6 +250,11 @@ func (s *Store) mark(ctx context.Context, on share, found sight) error {
 	if err := each(len(lost), func(i int) error { return s.markLost(ctx, lost[i]) }); err != nil {
 		return err
 	}
+	// Each write sees for itself that the data are other ones. What is seen here as well is when: for buckets that nobody
+	// writes to, the sooner it is noted the fewer orders are asked about.
+	if err := s.renew(ctx, s.moved(on, found)); err != nil {
+		return err
+	}
 	if found.noted != found.seen && evictions(found.seen) > 0 {
 		// Replicas that do not have it are what the probe tells.
 		if err := s.note(ctx, on, found.seen); err != nil && !errors.Is(err, errReplicas) {
@@ -239,6 +267,16 @@ func (s *Store) mark(ctx context.Context, on share, found sight) error {
 		}
 	}
 	return nil
+}
+
+// moved returns the buckets of a server that are known to live on other data than it serves.
+func (s *Store) moved(on share, found sight) (buckets []int) {
+	for _, bucket := range on.buckets {
+		if known := s.known[bucket].Load(); known != nil && known.on.ID != found.data {
+			buckets = append(buckets, bucket)
+		}
+	}
+	return buckets
 }
 
 // gone returns the buckets whose records may be gone, and why. A clock that jumps back counts as well: it was ahead
@@ -264,21 +302,21 @@ func (s *Store) gone(on share, found sight) (why string, lost []int) {
 
 // markLost marks a bucket as lost now, whatever its epoch is.
 func (s *Store) markLost(ctx context.Context, bucket int) error {
-	found := ""
+	var found noted
 	if known := s.known[bucket].Load(); known != nil {
-		found = known.String()
+		found = noted{known.of.String(), known.on.String()}
 	}
 	for range maxTurns {
 		stands, err := s.parse(found)
 		if err != nil {
 			return err
 		}
-		marked := epoch.Mark(stands, s.newID, s.config.Now())
-		reply, err := epochReply(s.do(ctx, s.replaceEpoch(bucket, found, marked)))
+		marked := epoch.Mark(stands.of, s.newID, s.config.Now())
+		reply, err := notedReply(s.do(ctx, s.replace(bucket, found, memory{of: marked})))
 		if err != nil {
 			return err
 		}
-		if reply == marked.String() {
+		if reply.of == marked.String() {
 			_, err = s.follow(ctx, bucket, reply, marked)
 			return err
 		}

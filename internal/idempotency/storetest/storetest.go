@@ -45,6 +45,9 @@ type Harness struct {
 	Jump func(time.Duration)
 	// Lifetime is what the views are set to; at least twice the AskWindow.
 	Lifetime time.Duration
+	// Snapshot keeps what the server holds; the function that it returns has the server start again with that. nil where
+	// the server cannot.
+	Snapshot func(testing.TB) (restart func())
 	// Tolerance between the clocks is what the views are set to; below a minute.
 	Tolerance time.Duration
 }
@@ -84,6 +87,14 @@ func Run(t *testing.T, open func(testing.TB) Harness) {
 		{"expected before anything was known", expectedBlindly},
 		{"expected blindly in a bucket that forgot", expectedBlindlyForgotten},
 		{"a loss among many clients", lossAmongMany},
+		{"an absence after a restart", absenceAfterRestart},
+		{"a version after a restart", versionAfterRestart},
+		{"a restart that lost nothing", restartWithAll},
+		{"a restart while no process runs", restartWithoutWitness},
+		{"a restart after a restart", restartTwice},
+		{"a look finds a restart", restartFoundByLook},
+		{"a restart is told until the window ends", restartIsToldForAWindow},
+		{"a restart after a loss", restartAndLoss},
 		{"a look finds an epoch that is missing", lookFindsLoss},
 		{"a look creates no epoch that it does not know", lookCreatesNothing},
 		{"an epoch ends with its records", epochEnds},

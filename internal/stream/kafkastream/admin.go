@@ -185,20 +185,16 @@ func (a *Admin) Committed(ctx context.Context, group, topic string) (map[int]int
 // false or ctx ends. It is no member of a group and commits nothing.
 func (a *Admin) Read(ctx context.Context, topic string, partition int, from int64, visit func(stream.Message) bool) error {
 	s := &source{client: a.client, at: spot{topic, partition}, maxWait: time.Second, maxBytes: 1 << 20}
-	defer s.close()
 	for {
-		messages, err := s.fetch(ctx, from)
+		messages, next, err := s.fetch(ctx, from)
 		if err != nil {
 			return err
 		}
 		for _, m := range messages {
-			if m.Offset < from {
-				continue
-			}
-			from = m.Offset + 1
 			if !visit(m) {
 				return nil
 			}
 		}
+		from = next
 	}
 }

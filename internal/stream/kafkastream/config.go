@@ -6,9 +6,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -77,6 +80,7 @@ type client struct {
 	api       *kafka.Client
 	dialer    *kafka.Dialer
 	brokers   []string
+	drops     atomic.Int64 // how often the idle connections were given up
 }
 
 func newClient(cfg Config) (*client, error) {
@@ -122,6 +126,27 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 }
 
 func (c *client) close() { c.transport.CloseIdleConnections() }
+
+// send makes one request that does no harm when it is made twice. It makes it again when the connection was dead: brokers
+// cut those that were idle for long (a lane that was full or waited for a due time) or whose authentication is over. All
+// that are idle are given up then, for they are as old.
+func (c *client) send(ctx context.Context, req kafka.Request) (kafka.Response, error) {
+	drops := c.drops.Load()
+	res, err := c.transport.RoundTrip(ctx, c.api.Addr, req)
+	if !cut(err) || ctx.Err() != nil {
+		return res, err
+	}
+	if c.drops.CompareAndSwap(drops, drops+1) {
+		c.transport.CloseIdleConnections()
+	}
+	return c.transport.RoundTrip(ctx, c.api.Addr, req)
+}
+
+// cut tells an end of the connection from an answer of the broker.
+func cut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
 
 // spot names a partition.
 type spot struct {
@@ -209,16 +234,6 @@ func (c *client) committed(ctx context.Context, group string, topics []string) (
 		}
 	}
 	return found, nil
-}
-
-func fromKafka(m kafka.Message) stream.Message {
-	out := stream.Message{
-		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Key: m.Key, Value: m.Value, Time: m.Time,
-	}
-	for _, h := range m.Headers {
-		out.Headers = append(out.Headers, stream.Header{Key: h.Key, Value: h.Value})
-	}
-	return out
 }
 
 func toKafka(m stream.Message) kafka.Message {

@@ -47,8 +47,7 @@ func (c *Consumer) newGeneration(gen *kafka.Generation, topics []string, abort c
 
 // close gives the partitions up: what waits in them is another member's from now on.
 func (g *generation) close() {
-	for at, s := range g.sources {
-		s.close()
+	for at := range g.sources {
 		g.consumer.cfg.OnBehind(at.topic, at.partition, 0)
 	}
 }
@@ -139,19 +138,19 @@ func (g *generation) Assignments() []stream.Assignment { return g.assigned }
 
 // Fetch implements [stream.Generation]. When the log no longer holds the offset, the generation is given up, so that
 // the next one compares offsets and raises the alarm.
-func (g *generation) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, error) {
+func (g *generation) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, int64, error) {
 	s := g.sources[spot{a.Topic, a.Partition}]
-	messages, err := s.fetch(ctx, from)
+	messages, next, err := s.fetch(ctx, from)
 	if errors.Is(err, kafka.OffsetOutOfRange) {
 		g.consumer.cfg.Stream.Logger.Error("the log does not hold the next offset, joining anew",
 			"topic", a.Topic, "partition", a.Partition, "offset", from)
 		g.abort()
 	}
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
-	g.consumer.cfg.OnBehind(a.Topic, a.Partition, max(s.end-s.after, 0))
-	return messages, nil
+	g.consumer.cfg.OnBehind(a.Topic, a.Partition, s.behind)
+	return messages, next, nil
 }
 
 // Commit implements [stream.Generation]. kafka-go bounds its time. The broker refuses it unless this member is in the

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/offsetfetch"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -72,14 +73,12 @@ func (Password) LogValue() slog.Value { return slog.StringValue(masked) }
 // metadataTTL is how long a client believes what it knows of topics and leaders.
 const metadataTTL = time.Second
 
-// client holds kafka-go's two ways to the brokers with the same settings.
+// client is kafka-go's transport, which every request goes through, and the calls that it has for some of them.
 type client struct {
 	id        string
 	timeout   time.Duration
 	transport *kafka.Transport
 	api       *kafka.Client
-	dialer    *kafka.Dialer
-	brokers   []string
 	drops     atomic.Int64 // how often the idle connections were given up
 }
 
@@ -100,14 +99,11 @@ func newClient(cfg Config) (*client, error) {
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: cfg.Timeout}).DialContext
 	}
-	c := &client{id: cfg.ClientID + "-" + strings.ToLower(rand.Text()[:10]), timeout: cfg.Timeout, brokers: cfg.Brokers}
+	c := &client{id: cfg.ClientID + "-" + strings.ToLower(rand.Text()[:10]), timeout: cfg.Timeout}
 	c.transport = &kafka.Transport{
 		Dial: cfg.Dial, DialTimeout: cfg.Timeout, MetadataTTL: metadataTTL, ClientID: c.id, TLS: cfg.TLS, SASL: mechanism,
 	}
 	c.api = &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Timeout: cfg.Timeout, Transport: c.transport}
-	c.dialer = &kafka.Dialer{
-		DialFunc: cfg.Dial, Timeout: cfg.Timeout, ClientID: c.id, TLS: cfg.TLS, SASLMechanism: mechanism,
-	}
 	return c, nil
 }
 
@@ -205,32 +201,39 @@ func (c *client) spans(ctx context.Context, of []spot) (map[spot]span, error) {
 	return found, nil
 }
 
-// committed reads a group's committed offsets in all partitions of topics; partitions without one are left out.
-func (c *client) committed(ctx context.Context, group string, topics []string) (map[spot]int64, error) {
-	partitions, err := c.partitions(ctx, topics)
-	if err != nil {
-		return nil, err
+// committed reads a group's committed offsets; -1 where it has none. It fails when the answer leaves a partition out, for
+// that is no word that there is none.
+func (c *client) committed(ctx context.Context, group string, of []spot) (map[spot]int64, error) {
+	if len(of) == 0 {
+		return nil, nil
 	}
-	req := &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{}}
-	for s := range partitions {
-		req.Topics[s.topic] = append(req.Topics[s.topic], s.partition)
+	req := &offsetfetch.Request{GroupID: group}
+	byTopic := map[string][]int32{}
+	for _, s := range of {
+		byTopic[s.topic] = append(byTopic[s.topic], int32(s.partition))
 	}
-	res, err := c.api.OffsetFetch(ctx, req)
-	if err == nil {
-		err = res.Error
+	for topic, partitions := range byTopic {
+		req.Topics = append(req.Topics, offsetfetch.RequestTopic{Name: topic, PartitionIndexes: partitions})
+	}
+	res, err := ask[*offsetfetch.Response](ctx, c, req)
+	if err == nil && res.ErrorCode != 0 {
+		err = kafka.Error(res.ErrorCode)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read committed offsets of group %s: %w", group, err)
 	}
 	found := map[spot]int64{}
-	for topic, partitions := range res.Topics {
-		for _, p := range partitions {
-			if p.Error != nil {
-				return nil, fmt.Errorf("read committed offset of group %s in %s/%d: %w", group, topic, p.Partition, p.Error)
+	for _, t := range res.Topics {
+		for _, p := range t.Partitions {
+			if p.ErrorCode != 0 {
+				return nil, fmt.Errorf("read committed offset of group %s in %s/%d: %w", group, t.Name, p.PartitionIndex, kafka.Error(p.ErrorCode))
 			}
-			if p.CommittedOffset >= 0 {
-				found[spot{topic, p.Partition}] = p.CommittedOffset
-			}
+			found[spot{t.Name, int(p.PartitionIndex)}] = p.CommittedOffset
+		}
+	}
+	for _, s := range of {
+		if _, ok := found[s]; !ok {
+			return nil, fmt.Errorf("read committed offset of group %s in %s/%d: the broker did not say", group, s.topic, s.partition)
 		}
 	}
 	return found, nil

@@ -63,6 +63,10 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) error {
 		}
 		req.Topics = append(req.Topics, t)
 	}
+	// Until kafka-go knows the cluster, it says of any failure that no broker is available.
+	if _, err := a.client.api.Metadata(ctx, &kafka.MetadataRequest{}); err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
 	res, err := a.client.api.CreateTopics(ctx, req)
 	if err != nil {
 		return fmt.Errorf("create topics: %w", err)

@@ -29,8 +29,8 @@ type Config struct {
 	Brokers []string
 	// ClientID names the service in the brokers' logs; each client adds a random suffix.
 	ClientID string
-	// TLS, when set, is used for every connection.
-	TLS *tls.Config
+	// TLS, when set, is used for every connection. It is asked anew for each, so that certificates may be renewed.
+	TLS func() (*tls.Config, error)
 	// SASL, when its mechanism is set, authenticates every connection.
 	SASL SASL
 	// Dial replaces the plain TCP dialer, for proxies and tests.
@@ -46,11 +46,11 @@ const (
 	ScramSHA512 = "SCRAM-SHA-512"
 )
 
-// SASL is how a client proves who it is. A wrong password may show as "unexpected EOF": the brokers just hang up.
+// SASL is how a client proves who it is. The password is asked for at each connection, so that it may be renewed.
 type SASL struct {
 	Mechanism string
 	User      string
-	Password  Password
+	Password  func() (Password, error)
 }
 
 // Password masks itself wherever it is printed.
@@ -86,8 +86,7 @@ func newClient(cfg Config) (*client, error) {
 	if len(cfg.Brokers) == 0 {
 		return nil, errors.New("kafka: no broker addresses are set")
 	}
-	mechanism, err := cfg.SASL.mechanism()
-	if err != nil {
+	if err := cfg.SASL.check(); err != nil {
 		return nil, err
 	}
 	if cfg.Timeout <= 0 {
@@ -101,24 +100,76 @@ func newClient(cfg Config) (*client, error) {
 	}
 	c := &client{id: cfg.ClientID + "-" + strings.ToLower(rand.Text()[:10]), timeout: cfg.Timeout}
 	c.transport = &kafka.Transport{
-		Dial: cfg.Dial, DialTimeout: cfg.Timeout, MetadataTTL: metadataTTL, ClientID: c.id, TLS: cfg.TLS, SASL: mechanism,
+		Dial: cfg.dial, DialTimeout: cfg.Timeout, MetadataTTL: metadataTTL, ClientID: c.id,
+	}
+	if cfg.SASL.Mechanism != "" {
+		c.transport.SASL = cfg.SASL
 	}
 	c.api = &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Timeout: cfg.Timeout, Transport: c.transport}
 	return c, nil
 }
 
-func (s SASL) mechanism() (sasl.Mechanism, error) {
-	switch s.Mechanism {
-	case "":
-		return nil, nil
-	case Plain:
-		return plain.Mechanism{Username: s.User, Password: string(s.Password)}, nil
-	case ScramSHA256:
-		return scram.Mechanism(scram.SHA256, s.User, string(s.Password))
-	case ScramSHA512:
-		return scram.Mechanism(scram.SHA512, s.User, string(s.Password))
+// dial makes a connection, encrypted where that is set. One address gets half of the time: kafka-go tries the others in
+// what is left.
+func (c Config) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout/2)
+	defer cancel()
+	conn, err := c.Dial(ctx, network, address)
+	if err != nil || c.TLS == nil {
+		return conn, err
 	}
-	return nil, fmt.Errorf("kafka: SASL mechanism %q is not one of %s, %s, %s", s.Mechanism, Plain, ScramSHA256, ScramSHA512)
+	encrypted, err := c.encrypt(ctx, conn, address)
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("TLS with %s: %w", address, err)
+	}
+	return encrypted, nil
+}
+
+func (c Config) encrypt(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
+	settings, err := c.TLS()
+	if err != nil {
+		return nil, err
+	}
+	if settings.ServerName == "" {
+		settings = settings.Clone()
+		if settings.ServerName, _, err = net.SplitHostPort(address); err != nil {
+			return nil, err
+		}
+	}
+	encrypted := tls.Client(conn, settings)
+	return encrypted, encrypted.HandshakeContext(ctx)
+}
+
+func (s SASL) check() error {
+	switch s.Mechanism {
+	case "", Plain, ScramSHA256, ScramSHA512:
+		return nil
+	}
+	return fmt.Errorf("kafka: SASL mechanism %q is not one of %s, %s, %s", s.Mechanism, Plain, ScramSHA256, ScramSHA512)
+}
+
+// Name implements [sasl.Mechanism].
+func (s SASL) Name() string { return s.Mechanism }
+
+// Start implements [sasl.Mechanism].
+func (s SASL) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	password, err := s.Password()
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.Mechanism == Plain {
+		return plain.Mechanism{Username: s.User, Password: string(password)}.Start(ctx)
+	}
+	algorithm := scram.SHA256
+	if s.Mechanism == ScramSHA512 {
+		algorithm = scram.SHA512
+	}
+	m, err := scram.Mechanism(algorithm, s.User, string(password))
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.Start(ctx)
 }
 
 func (c *client) close() { c.transport.CloseIdleConnections() }

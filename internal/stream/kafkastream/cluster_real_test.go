@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,12 +78,24 @@ func (c *cluster) topic(t *testing.T, partitions int, settings ...string) string
 	return name
 }
 
-// config has timings of a test; a coordinator may take its time to move.
-func (c *cluster) config(group string, conn kafkastream.Config) kafkastream.ConsumerConfig {
-	cfg := consumerConfig(nil, group)
-	cfg.Config = conn
-	cfg.Watch = 300 * time.Millisecond
-	return cfg
+// config has the timings of a test, and a log that is shown when it fails.
+func (c *cluster) config(t *testing.T, group string, conn kafkastream.Config) (kafkastream.ConsumerConfig, *diary) {
+	t.Helper()
+	cfg, log := consumerConfig(nil, group), &diary{}
+	cfg.Config, cfg.Watch, cfg.Stream.Logger = conn, 300*time.Millisecond, slog.New(slog.NewTextHandler(log, nil))
+	t.Cleanup(func() {
+		if text := log.String(); t.Failed() {
+			t.Logf("the log of %s ends with:\n%s", group, text[max(len(text)-20_000, 0):])
+		}
+	})
+	return cfg, log
+}
+
+// consume runs a consumer of the cluster as [consume] does.
+func (c *cluster) consume(t *testing.T, group string, h stream.Handler, topics ...string) (stop func() error) {
+	t.Helper()
+	cfg, _ := c.config(t, group, c.open())
+	return consume(t, consumer(t, cfg), h, topics...)
 }
 
 // request makes a request of another kind, by another client.
@@ -226,27 +239,26 @@ func TestOnThreeRealBrokers(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(raw.Close)
 	c.raw = raw
-	for _, part := range []struct {
-		name string
-		run  func(*testing.T, *cluster)
-	}{
-		{"a topic is deleted", deleted},
-	} {
-		t.Run(part.name, func(t *testing.T) {
-			began := time.Now()
-			part.run(t, c)
-			t.Logf("took %v", time.Since(began))
-		})
-	}
+	t.Run("side by side", func(t *testing.T) {
+		for name, part := range map[string]func(*testing.T, *cluster){
+			"a topic is deleted": deleted, "a right is withdrawn": withdrawn, "members serve different topics": different,
+			"sessions end": sessionsEnd, "a password is renewed": renewed, "a password is wrong": wrong,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				part(t, c)
+			})
+		}
+	})
+	t.Run("brokers go and come", func(t *testing.T) { brokersGoAndCome(t, c) })
 }
 
 // The others go on, and the topic is taken in again from its start once it is back.
 func deleted(t *testing.T, c *cluster) {
 	kept, gone := c.topic(t, 2), c.topic(t, 2)
-	var log diary
 	var lost lostTopics
-	cfg := c.config(kept, c.open())
-	cfg.OnLost, cfg.Stream.Logger = lost.note, slog.New(slog.NewTextHandler(&log, nil))
+	cfg, log := c.config(t, kept, c.open())
+	cfg.OnLost = lost.note
 	all := &collector{}
 	stop := consume(t, consumer(t, cfg), all, kept, gone)
 	c.fill(t, kept, 0, 10)
@@ -260,11 +272,233 @@ func deleted(t *testing.T, c *cluster) {
 	require.NoError(t, c.admin.CreateTopics(t.Context(), []kafkastream.TopicSpec{{Name: gone, Partitions: 2, Replication: 3}}))
 	c.fill(t, gone, 110, 115)
 	all.await(t, 35)
-	require.NoError(t, lost.why(gone))
+	require.Eventually(t, func() bool { return lost.why(gone) == nil }, soon, 10*time.Millisecond)
 	require.NoError(t, stop())
 	got := all.values()
 	slices.Sort(got)
 	require.Len(t, slices.Compact(got), 35, "%v", got)
-	_ = context.Background
-	_ = stream.Config{}
+}
+
+// Whichever right it is: the others go on, and the topic comes back with the right.
+func withdrawn(t *testing.T, c *cluster) {
+	kept, shut := c.topic(t, 1), c.topic(t, 1)
+	for i, right := range []kmsg.ACLOperation{kmsg.ACLOperationDescribe, kmsg.ACLOperationRead} {
+		var lost lostTopics
+		cfg, log := c.config(t, kept, c.secured(kafkastream.Plain, &secret{value: "s3cret"}))
+		cfg.OnLost = lost.note
+		all := &collector{}
+		stop := consume(t, consumer(t, cfg), all, kept, shut)
+		c.fill(t, shut, 4*i, 4*i+1)
+		all.await(t, 1)
+		c.deny(t, shut, right)
+		c.fill(t, shut, 4*i+1, 4*i+2)
+		require.Eventually(t, func() bool { return lost.why(shut) != nil }, soon, 10*time.Millisecond, "%v", right)
+		c.fill(t, kept, 4*i+2, 4*i+3)
+		require.Eventually(t, func() bool { return slices.Contains(all.values(), fmt.Sprint(4*i+2)) }, soon, 10*time.Millisecond)
+		c.allow(t, shut)
+		c.fill(t, shut, 4*i+3, 4*i+4)
+		require.Eventually(t, func() bool { return slices.Contains(all.values(), fmt.Sprint(4*i+3)) }, soon, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return lost.why(shut) == nil }, soon, 10*time.Millisecond)
+		require.NoError(t, stop())
+		require.Less(t, log.count("generation begins"), 10, "%s", log.String())
+		require.Contains(t, all.values(), fmt.Sprint(4*i+1), "what came meanwhile is handled afterwards")
+	}
+}
+
+// Partitions that are added are served within seconds, whoever leads the group.
+func different(t *testing.T, c *cluster) {
+	topics := []string{c.topic(t, 1), c.topic(t, 1)}
+	all := []*collector{{}, {}}
+	for i, topic := range topics {
+		stop := c.consume(t, topics[0], all[i], topic)
+		defer func() { require.NoError(t, stop()) }()
+		c.fill(t, topic, 0, 1)
+		all[i].await(t, 1)
+	}
+	for i, topic := range topics {
+		c.grow(t, topic, 3)
+		into(t, c, topic, 2, "added")
+		require.Eventually(t, func() bool { return slices.Contains(all[i].values(), "added") }, soon, 10*time.Millisecond)
+	}
+}
+
+// into writes to one partition.
+func into(t *testing.T, c *cluster, topic string, partition int32, value string) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Addresses()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	require.NoError(t, err)
+	defer cl.Close()
+	r := &kgo.Record{Topic: topic, Partition: partition, Key: []byte(value), Value: []byte(value)}
+	require.NoError(t, cl.ProduceSync(t.Context(), r).FirstErr())
+}
+
+// Brokers end each connection that does not authenticate again in time, which kafka-go cannot.
+func sessionsEnd(t *testing.T, c *cluster) {
+	topic := c.topic(t, 4)
+	cfg, log := c.config(t, topic, c.secured(kafkastream.Plain, &secret{value: "s3cret"}))
+	var failed atomic.Int64
+	cfg.Stream.Observe.CommitFailed = func() { failed.Add(1) }
+	cfg.Stream.Observe.FetchFailed = func(string) { failed.Add(1) }
+	all := &collector{}
+	stop := consume(t, consumer(t, cfg), all, topic)
+	p := publisher(t, kafkastream.PublisherConfig{Config: cfg.Config})
+	written := 0
+	for began := time.Now(); time.Since(began) < 6*time.Second; written++ {
+		require.NoError(t, p.Publish(t.Context(), message(topic, fmt.Sprint(written), fmt.Sprint(written))))
+		all.await(t, written+1)
+	}
+	require.NoError(t, stop())
+	require.Equal(t, 1, log.count("generation begins"), "%s", log.String())
+	require.Zero(t, failed.Load(), "%s", log.String())
+	_, after, _ := strings.Cut(log.String(), "generation begins") // the coordinator may just be starting before
+	require.NotContains(t, after, "WARN")
+	require.Len(t, all.values(), written)
+	c.committed(t, topic, int64(written))
+}
+
+// committed waits until a group that has a topic's name has committed so much of it.
+func (c *cluster) committed(t *testing.T, topic string, want int64) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		offsets, err := c.admin.Committed(t.Context(), topic, topic)
+		var sum int64
+		for _, offset := range offsets {
+			sum += offset
+		}
+		return err == nil && sum == want
+	}, soon, 10*time.Millisecond)
+}
+
+// The new password counts as soon as it is there, without a restart.
+func renewed(t *testing.T, c *cluster) {
+	topic := c.topic(t, 1)
+	c.scram(t, "one")
+	password := &secret{value: "one"}
+	cfg, log := c.config(t, topic, c.secured(kafkastream.ScramSHA512, password))
+	all := &collector{}
+	stop := consume(t, consumer(t, cfg), all, topic)
+	p := publisher(t, kafkastream.PublisherConfig{Config: cfg.Config})
+	require.NoError(t, p.Publish(t.Context(), message(topic, "k", "before")))
+	all.await(t, 1)
+	c.scram(t, "two")
+	require.Eventually(t, func() bool { return log.count("SASL Authentication Failed") > 0 }, soon, 10*time.Millisecond)
+	require.ErrorContains(t, p.Ping(t.Context()), "SASL Authentication Failed", "readiness says why")
+	password.set("two")
+	require.NoError(t, p.Publish(t.Context(), message(topic, "k", "after")))
+	all.await(t, 2)
+	require.NoError(t, p.Ping(t.Context()))
+	require.NoError(t, stop())
+}
+
+// Every way in says what is wrong.
+func wrong(t *testing.T, c *cluster) {
+	for _, mechanism := range []string{kafkastream.Plain, kafkastream.ScramSHA512} {
+		conn := c.secured(mechanism, &secret{value: "guess"})
+		a, err := kafkastream.NewAdmin(conn)
+		require.NoError(t, err)
+		defer a.Close()
+		const says = "SASL Authentication Failed"
+		require.ErrorContains(t, a.CheckTopics(t.Context(), []string{"t"}), says)
+		require.ErrorContains(t, a.CreateTopics(t.Context(), []kafkastream.TopicSpec{{Name: "t", Partitions: 1}}), says)
+		_, err = a.Spans(t.Context(), "t")
+		require.ErrorContains(t, err, says)
+		_, err = a.Committed(t.Context(), "g", "t")
+		require.ErrorContains(t, err, says)
+		p := publisher(t, kafkastream.PublisherConfig{Config: conn})
+		require.ErrorContains(t, p.Ping(t.Context()), says)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorContains(t, p.Publish(ctx, message("t", "k", "v")), says)
+	}
+}
+
+// traffic publishes numbers, each under one of a few keys, until stopped; it returns how many.
+func traffic(t *testing.T, conn kafkastream.Config, topic string) (stop func() int) {
+	t.Helper()
+	p := publisher(t, kafkastream.PublisherConfig{Config: conn})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	go func() {
+		n := 0
+		for ctx.Err() == nil {
+			if p.Publish(context.WithoutCancel(ctx), message(topic, fmt.Sprint(n%7), fmt.Sprint(n))) == nil {
+				n++
+			}
+		}
+		done <- n
+	}()
+	return func() int {
+		cancel()
+		return <-done
+	}
+}
+
+// everything waits until each number below n was handled, and tells the order of each key.
+func everything(t *testing.T, all *collector, n int) {
+	t.Helper()
+	seen := map[string]bool{}
+	next := 0
+	require.Eventually(t, func() bool {
+		got := all.values()
+		for ; next < len(got); next++ {
+			seen[got[next]] = true
+		}
+		return len(seen) == n
+	}, soon, 10*time.Millisecond, "%d of %d", len(seen), n)
+}
+
+// Leaders move, and where too few replicas are left writes wait: nothing that was acknowledged is lost, and nothing waits
+// longer than it must.
+func brokersGoAndCome(t *testing.T, c *cluster) {
+	moving := c.topic(t, 6, "min.insync.replicas", "2")
+	short := "real-" + strings.ToLower(rand.Text())
+	require.NoError(t, c.admin.CreateTopics(t.Context(), []kafkastream.TopicSpec{
+		{Name: short, Partitions: 3, Replication: 2, Config: map[string]string{"min.insync.replicas": "2"}},
+	}))
+	all, few := &collector{}, &collector{}
+	stop, stopFew := c.consume(t, moving, all, moving), c.consume(t, short, few, short)
+	p := publisher(t, kafkastream.PublisherConfig{Config: c.open()})
+	finish, finishFew := traffic(t, c.open(), moving), traffic(t, c.open(), short)
+	more := func(n int) { all.await(t, len(all.values())+n) }
+	more(50)
+	few.await(t, 50)
+	c.Brokers[2].Kill()
+	require.Eventually(t, func() bool { return c.inSync(t, short) == 1 }, soon, 10*time.Millisecond)
+	written := make(chan error, 1)
+	go func() {
+		var each []stream.Message
+		for i := range 30 {
+			each = append(each, message(short, fmt.Sprintf("w%d", i), fmt.Sprintf("w%d", i)))
+		}
+		written <- p.Publish(context.Background(), each...)
+	}()
+	more(200)
+	require.Empty(t, written, "what one replica alone holds is not acknowledged")
+	c.Brokers[2].Start(t)
+	require.NoError(t, <-written)
+	c.Brokers[0].Stop()
+	more(200)
+	c.Brokers[0].Start(t)
+	everything(t, all, finish())
+	everything(t, few, finishFew()+30)
+	require.NoError(t, stop())
+	require.NoError(t, stopFew())
+}
+
+// inSync is the smallest number of replicas that are in sync in a topic.
+func (c *cluster) inSync(t *testing.T, topic string) int {
+	t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	of := kmsg.NewMetadataRequestTopic()
+	of.Topic = &topic
+	req.Topics = append(req.Topics, of)
+	res, err := c.raw.Request(t.Context(), req)
+	if err != nil {
+		return -1
+	}
+	least := 99
+	for _, p := range res.(*kmsg.MetadataResponse).Topics[0].Partitions {
+		least = min(least, len(p.ISR))
+	}
+	return least
 }

@@ -174,10 +174,15 @@ func (s SASL) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 
 func (c *client) close() { c.transport.CloseIdleConnections() }
 
-// send makes one request that does no harm when it is made twice. It makes it again when the connection was dead: brokers
+// send makes one request, in the client's timeout unless ctx has its own, that does no harm when it is made twice. It makes it again when the connection was dead: brokers
 // cut those that were idle for long (a lane that was full or waited for a due time) or whose authentication is over. All
 // that are idle are given up then, for they are as old.
 func (c *client) send(ctx context.Context, req kafka.Request) (kafka.Response, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		within, cancel := context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+		ctx = within
+	}
 	drops := c.drops.Load()
 	res, err := c.transport.RoundTrip(ctx, c.api.Addr, req)
 	if !cut(err) || ctx.Err() != nil {

@@ -49,7 +49,9 @@ func start(s *service.Service, c Config, secret secrets) error {
 	ready := admin.Check{Name: "prepared", Probe: service.Closed(prepared, "the group was not joined yet")}
 	moving := admin.Check{Name: "lanes", Probe: m.heads.moving(c.Group.StuckAfter)}
 	fit := admin.Check{Name: "fit", Probe: s.Fit}
-	if err := s.Admin(ready, moving, fit); err != nil {
+	known := admin.Check{Name: "topics", Probe: m.lost.none}
+	member := admin.Check{Name: "group", Probe: m.outside.inside(c.Process.ReadyGrace)}
+	if err := s.Admin(ready, member, moving, known, fit); err != nil {
 		return err
 	}
 	kafka, err := c.Kafka.Config(name)
@@ -108,7 +110,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 			s.Log.Info("prepared", "seen_before", seenBefore)
 			return nil
 		},
-		Witnesses: c.witnesses(), OnGap: m.gap, OnBehind: m.backlog,
+		Witnesses: c.witnesses(), OnGap: m.gap, OnBehind: m.backlog, OnLost: m.lost.note, OnGroup: m.outside.note,
 		Heartbeat: c.Group.Heartbeat, Session: c.Group.SessionTimeout, Rebalance: c.Group.RebalanceTimeout,
 	})
 	if err != nil {

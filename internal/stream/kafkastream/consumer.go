@@ -25,13 +25,16 @@ type ConsumerConfig struct {
 	// OnGap is called when a committed offset lies outside the partition's log: an alarm, since messages were lost
 	// (below) or the topic was made anew (above). An error is logged as well.
 	OnGap func(Gap)
-	// OnBehind is called after each fetch with the number of messages that the partition holds beyond it, and with 0 when
-	// the partition is given up.
+	// OnBehind is called after each answer of a broker with the number of offsets that the partition holds beyond it, and
+	// with 0 when the partition is given up.
 	OnBehind func(topic string, partition int, messages int64)
 
 	// OnLost is called when a topic can no longer be served, with the reason, and when it can be again, with nil. Until
 	// then the other topics go on.
 	OnLost func(topic string, why error)
+
+	// OnGroup is called with the reason when the group cannot be joined, and with nil when it was.
+	OnGroup func(why error)
 
 	Heartbeat   time.Duration // between heartbeats; 1 s
 	Session     time.Duration // without a heartbeat until the brokers forget the member; 15 s
@@ -68,6 +71,9 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 	}
 	if c.OnLost == nil {
 		c.OnLost = func(string, error) {}
+	}
+	if c.OnGroup == nil {
+		c.OnGroup = func(error) {}
 	}
 	if c.OnBehind == nil {
 		c.OnBehind = func(string, int, int64) {}
@@ -137,6 +143,7 @@ func (c *Consumer) Run(ctx context.Context, topics []string, h stream.Handler) e
 			failures = 0
 		default:
 			failures++
+			c.cfg.OnGroup(err)
 			c.cfg.Stream.Logger.Warn("the group cannot be joined, trying again",
 				"group", c.cfg.Group, "attempt", failures, "error", err)
 			_ = backoff.Wait(ctx, "join "+c.cfg.Group, failures)
@@ -207,6 +214,7 @@ func (c *Consumer) session(ctx context.Context, abort context.CancelCauseFunc, s
 	}
 	log := c.cfg.Stream.Logger.With("group", c.cfg.Group, "generation", s.generation)
 	log.Info("generation begins", "partitions", len(g.assigned))
+	c.cfg.OnGroup(nil)
 	if err := stream.Serve(ctx, g, h, c.cfg.Stream); err != nil {
 		log.Warn("generation ended badly", "error", err)
 	}
@@ -216,8 +224,7 @@ func (c *Consumer) session(ctx context.Context, abort context.CancelCauseFunc, s
 // lost tells of a topic that cannot be served, or can again.
 func (c *Consumer) lost(topic string, why error) {
 	if why != nil {
-		c.cfg.Stream.Logger.Error("a topic cannot be served: it was deleted, or this process may not describe and read it; "+
-			"the others go on", "topic", topic, "error", why)
+		c.cfg.Stream.Logger.Error("a topic cannot be served, the others go on", "topic", topic, "error", why)
 	} else {
 		c.cfg.Stream.Logger.Info("a topic can be served again", "topic", topic)
 	}

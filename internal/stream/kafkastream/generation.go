@@ -39,7 +39,10 @@ func (c *Consumer) newGeneration(s *seat, abort context.CancelCauseFunc) *genera
 	}
 	for _, at := range s.assigned {
 		g.assigned = append(g.assigned, stream.Assignment{Topic: at.topic, Partition: at.partition})
-		g.sources[at] = &source{client: c.client, at: at, maxWait: c.cfg.MaxWait, maxBytes: c.cfg.FetchBytes}
+		g.sources[at] = &source{
+			client: c.client, at: at, maxWait: c.cfg.MaxWait, maxBytes: c.cfg.FetchBytes,
+			behind: func(n int64) { c.cfg.OnBehind(at.topic, at.partition, n) },
+		}
 	}
 	slices.SortFunc(g.assigned, func(a, b stream.Assignment) int {
 		if n := strings.Compare(a.Topic, b.Topic); n != 0 {
@@ -166,7 +169,6 @@ func (g *generation) Fetch(ctx context.Context, a stream.Assignment, from int64)
 	messages, next, err := s.fetch(ctx, from)
 	switch {
 	case err == nil:
-		g.consumer.cfg.OnBehind(a.Topic, a.Partition, s.behind)
 		return messages, next, nil
 	case errors.Is(err, kafka.OffsetOutOfRange):
 		g.consumer.cfg.Stream.Logger.Error("the log does not hold the next offset, joining anew",

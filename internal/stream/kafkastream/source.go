@@ -21,8 +21,9 @@ type source struct {
 	at       spot
 	maxWait  time.Duration // how long the broker waits for messages
 	maxBytes int
-	// behind is how far the log went on beyond what was returned last.
-	behind int64
+	// behind, when set, is told after each answer how many offsets the log holds beyond it, those that wait for the end of
+	// a transaction among them.
+	behind func(int64)
 }
 
 // fetch returns what was committed from an offset on, and the offset to go on from. It waits until there is something to
@@ -40,7 +41,9 @@ func (s *source) fetch(ctx context.Context, from int64) ([]stream.Message, int64
 		if err != nil {
 			return nil, from, fmt.Errorf("fetch %s/%d: %w", s.at.topic, s.at.partition, err)
 		}
-		s.behind = max(log.HighWatermark-r.next, 0)
+		if s.behind != nil {
+			s.behind(max(log.HighWatermark-r.next, 0))
+		}
 		if r.next > from {
 			return r.messages, r.next, nil
 		}

@@ -139,21 +139,17 @@ func TestConsumerWaitsForTheEndOfATransaction(t *testing.T) {
 	a := admin(t, addresses)
 	topic := newTopic(t, a, 1)
 	fill(t, addresses, topic, 0, 2)
+	cfg := consumerConfig(addresses, topic)
+	cfg.MaxWait = 100 * time.Millisecond
+	var behind atomic.Int64
+	cfg.OnBehind = func(_ string, _ int, n int64) { behind.Store(n) }
+	got := &collector{}
+	stop := consume(t, consumer(t, cfg), got, topic)
+	got.await(t, 2)
 	w := newTeller(t, addresses, topic)
 	w.begin()
 	w.write("a", "b")
 	fill(t, addresses, topic, 2, 3)
-	cfg := consumerConfig(addresses, topic)
-	cfg.MaxWait = 100 * time.Millisecond
-	var behind atomic.Int64
-	var polls atomic.Int64
-	cfg.OnBehind = func(_ string, _ int, n int64) {
-		behind.Store(n)
-		polls.Add(1)
-	}
-	got := &collector{}
-	stop := consume(t, consumer(t, cfg), got, topic)
-	got.await(t, 2)
 	require.Eventually(t, func() bool { return behind.Load() == 3 }, 60*time.Second, 5*time.Millisecond,
 		"what waits behind an open transaction is backlog")
 	require.ElementsMatch(t, []string{"0", "1"}, got.values())

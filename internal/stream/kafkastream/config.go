@@ -105,7 +105,7 @@ func newClient(cfg Config) (*client, error) {
 	if cfg.SASL.Mechanism != "" {
 		c.transport.SASL = cfg.SASL
 	}
-	c.api = &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Timeout: cfg.Timeout, Transport: c.transport}
+	c.api = &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Timeout: cfg.Timeout, Transport: c}
 	return c, nil
 }
 
@@ -192,6 +192,11 @@ func (c *client) send(ctx context.Context, req kafka.Request) (kafka.Response, e
 		c.transport.CloseIdleConnections()
 	}
 	return c.transport.RoundTrip(ctx, c.api.Addr, req)
+}
+
+// RoundTrip implements [kafka.RoundTripper] for the calls that kafka-go has: it sends.
+func (c *client) RoundTrip(ctx context.Context, _ net.Addr, req kafka.Request) (kafka.Response, error) {
+	return c.send(ctx, req)
 }
 
 // cut tells an end of the connection from an answer of the broker.

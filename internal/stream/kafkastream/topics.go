@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"paydispatch/internal/stream"
 )
 
 // ErrMissingTopics is wrapped with the names of topics that do not exist.
@@ -41,11 +43,33 @@ func look(ctx context.Context, cfg Config, topics []string) ([]kafka.Topic, erro
 	return res.Topics, nil
 }
 
+// missingLooks is how often a topic must be missing before it is believed: a broker that has just started, or a topic that
+// was just made, may not be known everywhere. Each look asks a broker at random.
+const missingLooks = 3
+
 // checkTopics names every topic that does not exist.
 func checkTopics(ctx context.Context, cfg Config, names []string) error {
+	backoff := stream.Config{RetryMin: 200 * time.Millisecond, RetryMax: time.Second}.Backoff()
+	for attempt := 1; ; attempt++ {
+		missing, err := missingTopics(ctx, cfg, names)
+		switch {
+		case err != nil:
+			return fmt.Errorf("check topics: %w", err)
+		case len(missing) == 0:
+			return nil
+		case attempt == missingLooks:
+			return fmt.Errorf("%w: %s", ErrMissingTopics, strings.Join(missing, ", "))
+		}
+		if err := backoff.Wait(ctx, "missing topics", attempt); err != nil {
+			return err
+		}
+	}
+}
+
+func missingTopics(ctx context.Context, cfg Config, names []string) ([]string, error) {
 	topics, err := look(ctx, cfg, names)
 	if err != nil {
-		return fmt.Errorf("check topics: %w", err)
+		return nil, err
 	}
 	missing := slices.Clone(names)
 	for _, t := range topics {
@@ -53,11 +77,8 @@ func checkTopics(ctx context.Context, cfg Config, names []string) error {
 			missing = slices.DeleteFunc(missing, func(name string) bool { return name == t.Name })
 		}
 	}
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		return fmt.Errorf("%w: %s", ErrMissingTopics, strings.Join(slices.Compact(missing), ", "))
-	}
-	return nil
+	slices.Sort(missing)
+	return slices.Compact(missing), nil
 }
 
 // roll knows which topics can be served. A topic that was deleted, or that this process may no longer describe or read,

@@ -38,6 +38,11 @@ func ports() []mutant {
 			old: "	case VerdictUnknown, VerdictFault:\n", new: "	case VerdictUnknown:\n"},
 		{name: "a token of another purpose is good", danger: "a digest made for contents opens a callback address", file: "internal/commands/keyring.go",
 			suites: []suite{unit("commands"), simulation()}, old: "	h.Write([]byte(use))\n", new: ""},
+		{name: "what was taken back is executed", danger: "a rolled back transaction moves money", file: "internal/stream/kafkastream/reading.go",
+			suites: []suite{unit("stream/kafkastream")}, old: "	return len(began) > 0 \u0026\u0026 began[0] <= offset", new: "	return len(began) > 99"},
+		{name: "an offset of a topic that is gone is committed", danger: "the next topic of its name begins in its middle",
+			file: "internal/stream/kafkastream/generation.go", suites: []suite{unit("stream/kafkastream")},
+			old: "return g.vanished[a.Topic] })", new: "return false })"},
 		{name: "the drain is not waited for", danger: "a partition goes to the next member while it is worked on", file: serve, suites: streams,
 			old: "	for drained := false; !drained; {", new: "	for drained := true; !drained; {"},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -274,6 +275,64 @@ func TestConsumerFollowsTheLeader(t *testing.T) {
 	}
 	require.NoError(t, stop())
 	require.Equal(t, []string{"0", "1", "2", "3", "4", "5"}, all.values())
+}
+
+// Under the name of a topic that a broker does not find there may soon be another one, in which the old offset means
+// nothing: committing it would skip what stands below.
+func TestConsumerCommitsNothingForATopicThatIsGone(t *testing.T) {
+	t.Parallel()
+	c, addresses := fake(t, kfake.SeedTopics(1, "t"))
+	fill(t, addresses, "t", 0, 5)
+	cfg := consumerConfig(addresses, "g")
+	cfg.Stream.CommitEvery, cfg.MaxWait = time.Hour, 100*time.Millisecond // only the last commit of a generation
+	all := &collector{}
+	stop := consume(t, consumer(t, cfg), all, "t")
+	all.await(t, 5)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "t", Err: kerr.UnknownTopicOrPartition, Count: 1})
+	all.await(t, 10)
+	require.NoError(t, stop())
+}
+
+// One look at a broker that is behind says nothing.
+func TestConsumerLooksAgainForATopicThatIsMissing(t *testing.T) {
+	t.Parallel()
+	c, addresses := fake(t, kfake.SeedTopics(1, "t"))
+	fill(t, addresses, "t", 0, 1)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "t", Err: kerr.UnknownTopicOrPartition, Count: 1})
+	all := &collector{}
+	stop := consume(t, consumer(t, consumerConfig(addresses, "g")), all, "t")
+	all.await(t, 1)
+	require.NoError(t, stop())
+}
+
+// The leader of the group may not even see the topic whose partitions became more.
+func TestConsumerServesPartitionsThatWereAddedWhoeverLeads(t *testing.T) {
+	t.Parallel()
+	_, addresses := fake(t, kfake.SeedTopics(1, "one", "other"))
+	topics, all := []string{"one", "other"}, []*collector{{}, {}}
+	for i, topic := range topics {
+		fill(t, addresses, topic, 0, 1)
+		cfg := consumerConfig(addresses, "g")
+		cfg.Watch = 50 * time.Millisecond
+		stop := consume(t, consumer(t, cfg), all[i], topic)
+		defer func() { require.NoError(t, stop()) }()
+		all[i].await(t, 1)
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	require.NoError(t, err)
+	defer cl.Close()
+	for i, topic := range topics {
+		req := kmsg.NewPtrCreatePartitionsRequest()
+		of := kmsg.NewCreatePartitionsRequestTopic()
+		of.Topic, of.Count = topic, 3
+		req.Topics = append(req.Topics, of)
+		res, err := req.RequestWith(t.Context(), cl)
+		require.NoError(t, err)
+		require.Zero(t, res.Topics[0].ErrorCode)
+		added := &kgo.Record{Topic: topic, Partition: 2, Value: []byte("added")}
+		require.Eventually(t, func() bool { return cl.ProduceSync(t.Context(), added).FirstErr() == nil }, 30*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return slices.Contains(all[i].values(), "added") }, 30*time.Second, 10*time.Millisecond)
+	}
 }
 
 func TestConsumerTriesCommitsAndFetchesAgain(t *testing.T) {

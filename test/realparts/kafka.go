@@ -289,13 +289,19 @@ func (b *Broker) signal(s syscall.Signal, wait bool) {
 // that is down could lose its port. Each stays taken until all are known, so that no two are the same.
 func free(t testing.TB, n int) (addresses []string) {
 	t.Helper()
+	var taken []net.Listener
+	defer func() {
+		for _, l := range taken {
+			_ = l.Close()
+		}
+	}()
 	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)) //nolint:gosec // spreads ports, guards nothing
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 		if err != nil {
 			continue
 		}
-		defer func() { _ = l.Close() }()
+		taken = append(taken, l)
 		if addresses = append(addresses, address); len(addresses) == n {
 			return addresses
 		}

@@ -136,13 +136,16 @@ func topics(s *service.Service, c Config, kafka kafkastream.Config, d *dispatch.
 	slices.Sort(names)
 	names = slices.Compact(names)
 	backoff := stream.Defaults().Backoff()
-	for attempt := 1; ; attempt++ {
+	for attempt, missed := 1, 0; ; attempt++ {
 		if c.Topics.Create {
 			err = client.CreateTopics(s.Context(), specs(names, c.Topics.Partitions))
 		} else {
 			err = client.CheckTopics(s.Context(), names)
 		}
-		if err == nil || errors.Is(err, kafkastream.ErrMissingTopics) {
+		if errors.Is(err, kafkastream.ErrMissingTopics) {
+			missed++
+		}
+		if err == nil || missed == kafkastream.MissingLooks {
 			return err
 		}
 		s.Log.Warn("the topics cannot be checked yet, trying again", "attempt", attempt, "err", err)

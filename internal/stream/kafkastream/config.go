@@ -138,7 +138,10 @@ func (c Config) encrypt(ctx context.Context, conn net.Conn, address string) (net
 		}
 	}
 	encrypted := tls.Client(conn, settings)
-	return encrypted, encrypted.HandshakeContext(ctx)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return encrypted, nil
 }
 
 func (s SASL) check() error {

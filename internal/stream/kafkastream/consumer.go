@@ -153,15 +153,22 @@ func (c *Consumer) Run(ctx context.Context, topics []string, h stream.Handler) e
 	return nil
 }
 
+// MissingLooks is how often a topic must be missing before that is believed at a start: a broker that has just started
+// may be behind, and a topic that was just made is not known everywhere. Each look asks a broker at random.
+const MissingLooks = 3
+
 // awaitTopics returns nil when every topic exists, and an error when some do not.
 func (c *Consumer) awaitTopics(ctx context.Context, topics []string) error {
 	backoff := c.cfg.Stream.Backoff()
-	for attempt := 1; ; attempt++ {
+	for attempt, missed := 1, 0; ; attempt++ {
 		err := checkTopics(ctx, c.cfg.Config, topics)
-		if err == nil || errors.Is(err, ErrMissingTopics) {
+		if errors.Is(err, ErrMissingTopics) {
+			missed++
+		}
+		if err == nil || missed == MissingLooks {
 			return err
 		}
-		c.cfg.Stream.Logger.Warn("the brokers do not answer, trying again", "attempt", attempt, "error", err)
+		c.cfg.Stream.Logger.Warn("the topics cannot be served yet, trying again", "attempt", attempt, "error", err)
 		if err := backoff.Wait(ctx, "topics of "+c.cfg.Group, attempt); err != nil {
 			return err
 		}

@@ -25,10 +25,10 @@ var (
 type heartbeatAnswer struct{ code int16 }
 
 // ApiKey implements [protocol.Message].
-func (*heartbeat) ApiKey() protocol.ApiKey { return protocol.Heartbeat } //nolint:revive // the interface's name
+func (*heartbeat) ApiKey() protocol.ApiKey { return protocol.Heartbeat }
 
 // ApiKey implements [protocol.Message].
-func (*heartbeatAnswer) ApiKey() protocol.ApiKey { return protocol.Heartbeat } //nolint:revive // the interface's name
+func (*heartbeatAnswer) ApiKey() protocol.ApiKey { return protocol.Heartbeat }
 
 // Group implements [protocol.GroupMessage]: the request goes to this group's coordinator.
 func (h *heartbeat) Group() string { return h.group }

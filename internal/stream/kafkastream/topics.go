@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-
-	"paydispatch/internal/stream"
 )
 
 // ErrMissingTopics is wrapped with the names of topics that do not exist.
@@ -43,27 +41,16 @@ func look(ctx context.Context, cfg Config, topics []string) ([]kafka.Topic, erro
 	return res.Topics, nil
 }
 
-// missingLooks is how often a topic must be missing before it is believed: a broker that has just started, or a topic that
-// was just made, may not be known everywhere. Each look asks a broker at random.
-const missingLooks = 3
-
-// checkTopics names every topic that does not exist.
+// checkTopics names every topic that the broker which was asked does not know.
 func checkTopics(ctx context.Context, cfg Config, names []string) error {
-	backoff := stream.Config{RetryMin: 200 * time.Millisecond, RetryMax: time.Second}.Backoff()
-	for attempt := 1; ; attempt++ {
-		missing, err := missingTopics(ctx, cfg, names)
-		switch {
-		case err != nil:
-			return fmt.Errorf("check topics: %w", err)
-		case len(missing) == 0:
-			return nil
-		case attempt == missingLooks:
-			return fmt.Errorf("%w: %s", ErrMissingTopics, strings.Join(missing, ", "))
-		}
-		if err := backoff.Wait(ctx, "missing topics", attempt); err != nil {
-			return err
-		}
+	missing, err := missingTopics(ctx, cfg, names)
+	switch {
+	case err != nil:
+		return fmt.Errorf("check topics: %w", err)
+	case len(missing) > 0:
+		return fmt.Errorf("%w: %s", ErrMissingTopics, strings.Join(missing, ", "))
 	}
+	return nil
 }
 
 func missingTopics(ctx context.Context, cfg Config, names []string) ([]string, error) {

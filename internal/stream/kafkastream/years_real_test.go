@@ -363,8 +363,12 @@ func compacted(t *testing.T, c *cluster) {
 		c.fill(t, topic, 0, 1) // a segment is closed by the next write
 		return left() < 100
 	}, soon, 300*time.Millisecond)
-	spans, err := c.admin.Spans(t.Context(), topic)
-	require.NoError(t, err)
+	var spans []kafkastream.Span
+	require.Eventually(t, func() bool { // a broker that swaps segments may not say just now
+		var err error
+		spans, err = c.admin.Spans(t.Context(), topic)
+		return err == nil
+	}, soon, 10*time.Millisecond)
 	all := &collector{}
 	stop := c.consume(t, topic, all, topic)
 	c.committed(t, topic, spans[0].End)

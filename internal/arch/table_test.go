@@ -214,8 +214,9 @@ var table = withVendors(map[string]rule{
 		}),
 		libs: []string{testify, rate, errgroup},
 	},
-	"test/mutants": {},
-	"test/docs":    {may: []string{"bench/report", "cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
+	"test/mutants":   {},
+	"test/realparts": {libs: []string{testify}},
+	"test/docs":      {may: []string{"bench/report", "cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
 	"test/integration/...": {
 		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
 		libs: []string{testify, franz, miniredis, errgroup, kafkaGo, redisLib, yaml}, // the last three: to empty real parts, and to read manifests

@@ -71,8 +71,9 @@ func easy() pace {
 // tight leaves as little as the policy allows: a lease of nearly the settle delay, and tiers that end just after a missing
 // order counts, without a lease before it and with one.
 func tight() pace {
-	seconds := func(n time.Duration) time.Duration { return n * time.Second }
-	return pace{seconds(15), seconds(16), []time.Duration{seconds(1), seconds(2), seconds(5), seconds(11), seconds(21), seconds(37)}}
+	return pace{15 * time.Second, 16 * time.Second, []time.Duration{
+		time.Second, 2 * time.Second, 5 * time.Second, 11 * time.Second, 21 * time.Second, 37 * time.Second,
+	}}
 }
 
 // process is a place where one incarnation after another runs.

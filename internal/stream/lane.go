@@ -295,6 +295,13 @@ func (l *lane) signal() {
 	}
 }
 
+// skip lets the position pass what lies below an offset once all that was pushed is finished.
+func (l *lane) skip(next int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.offsets.skip(next)
+}
+
 // position is the offset that may be committed.
 func (l *lane) position() int64 {
 	l.mu.Lock()

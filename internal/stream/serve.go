@@ -104,11 +104,11 @@ func (s *session) fetch(ctx context.Context, l *lane) {
 	backoff := s.cfg.Backoff()
 	from := l.at.Offset
 	for failures := 0; ctx.Err() == nil; {
-		messages, err := s.gen.Fetch(ctx, l.at, from)
+		messages, next, err := s.gen.Fetch(ctx, l.at, from)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil || len(messages) == 0 {
+		if err != nil || next <= from {
 			failures++
 			s.cfg.Observe.FetchFailed(l.at.Topic)
 			s.cfg.Logger.Warn("fetch failed, trying again", "partition", name, "from", from, "attempt", failures, "error", err)
@@ -116,14 +116,16 @@ func (s *session) fetch(ctx context.Context, l *lane) {
 			continue
 		}
 		failures = 0
-		if from, err = s.handOver(ctx, l, messages, from); err != nil {
+		if s.handOver(ctx, l, messages, from) != nil {
 			return
 		}
+		l.skip(next)
+		from = next
 	}
 }
 
-// handOver pushes fetched messages into the lane, each at its due time, and returns the offset to fetch next.
-func (s *session) handOver(ctx context.Context, l *lane, messages []Message, from int64) (int64, error) {
+// handOver pushes fetched messages into the lane, each at its due time.
+func (s *session) handOver(ctx context.Context, l *lane, messages []Message, from int64) error {
 	var size int64
 	for _, m := range messages {
 		size += sizeOf(m)
@@ -134,14 +136,13 @@ func (s *session) handOver(ctx context.Context, l *lane, messages []Message, fro
 			continue
 		}
 		if err := s.hold(ctx, l, m); err != nil {
-			return from, err
+			return err
 		}
 		if err := l.push(m); err != nil {
-			return from, err
+			return err
 		}
-		from = m.Offset + 1
 	}
-	return from, nil
+	return nil
 }
 
 // hold waits until a message may be handled. Those behind it are due later, so waiting for the head delays no one.

@@ -20,6 +20,7 @@ import (
 // fakeGeneration serves fixed messages of topic "t" and records commits.
 type fakeGeneration struct {
 	partitions map[int][]stream.Message
+	ends       map[int]int64 // of the logs, where nothing to handle follows the messages
 
 	mu        sync.Mutex
 	fetchErrs int // so many fetches fail first
@@ -36,19 +37,22 @@ func (g *fakeGeneration) Assignments() []stream.Assignment {
 	return all
 }
 
-func (g *fakeGeneration) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, error) {
+func (g *fakeGeneration) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, int64, error) {
 	g.mu.Lock()
 	failing := g.fetchErrs > 0
 	g.fetchErrs--
 	g.mu.Unlock()
 	if failing {
-		return nil, errors.New("leader moved")
+		return nil, from, errors.New("leader moved")
 	}
 	if log := g.partitions[a.Partition]; from < int64(len(log)) {
-		return log[from:], nil
+		return log[from:], int64(len(log)), nil
+	}
+	if from < g.ends[a.Partition] {
+		return nil, g.ends[a.Partition], nil
 	}
 	<-ctx.Done()
-	return nil, ctx.Err()
+	return nil, from, ctx.Err()
 }
 
 func (g *fakeGeneration) Commit(_ context.Context, next []stream.Assignment) error {
@@ -189,6 +193,31 @@ func TestServeCommitsOnlyTheFinishedPrefixAndOnlyForward(t *testing.T) {
 		time.Sleep(time.Second)
 		require.EqualValues(t, 4, gen.at(0))
 		require.Equal(t, []stream.Assignment{{Topic: "t", Partition: 0, Offset: 4}}, gen.committedCalls()[1])
+		stop()
+		require.NoError(t, wait())
+	})
+}
+
+// The log goes on with what nobody handles: the marker of a transaction, or all messages of one that was aborted.
+func TestServeCommitsPastWhatNobodyHandles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := with("a", "b").plus()
+		g.ends = map[int]int64{0: 5, 1: 7}
+		release := make(chan struct{})
+		h := &handler{fate: func(_ context.Context, m stream.Message) error {
+			if m.Offset == 0 {
+				<-release
+			}
+			return nil
+		}}
+		stop, wait := serving(t, g, h, config())
+		time.Sleep(time.Second)
+		require.EqualValues(t, 0, g.at(0), "what was skipped lies behind a message that is not finished")
+		require.EqualValues(t, 7, g.at(1))
+		close(release)
+		time.Sleep(time.Second)
+		require.EqualValues(t, 5, g.at(0))
 		stop()
 		require.NoError(t, wait())
 	})

@@ -80,9 +80,11 @@ type Assignment struct {
 type Generation interface {
 	// Assignments lists the partitions owned in this generation.
 	Assignments() []Assignment
-	// Fetch returns messages of one partition from an offset on, in order, blocking until there is at least one or
-	// ctx ends, at which it returns at once. It is called by one goroutine a partition.
-	Fetch(ctx context.Context, a Assignment, from int64) ([]Message, error)
+	// Fetch returns messages of one partition from an offset on, in order, and the offset to go on from, which lies
+	// further on than the last message where the log holds what nobody shall handle (the messages of a transaction that
+	// was aborted). It blocks until there is an offset to go on from or ctx ends, at which it returns at once. It is called
+	// by one goroutine a partition.
+	Fetch(ctx context.Context, a Assignment, from int64) (messages []Message, next int64, err error)
 	// Commit stores for each assignment the next offset to read. Only a member of the current generation may. It
 	// bounds its own time; ctx outlives the generation.
 	Commit(ctx context.Context, next []Assignment) error

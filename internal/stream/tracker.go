@@ -6,8 +6,8 @@ type slot struct {
 	done   bool
 }
 
-// tracker knows which prefix of a partition is finished. Offsets are added in rising order (holes are fine: compacted
-// and control records never arrive) and finished in any order; the position never passes an unfinished one and never
+// tracker knows which prefix of a partition is finished. Offsets are added in rising order (holes are fine: what was
+// compacted or aborted never arrives) and finished in any order; the position never passes an unfinished one and never
 // moves back. It is not safe for concurrent use.
 type tracker struct {
 	slots []*slot // added, not yet behind the position
@@ -24,6 +24,9 @@ func (t *tracker) add(offset int64) *slot {
 	t.tail = offset + 1
 	return s
 }
+
+// skip notes that nothing is to be added below an offset.
+func (t *tracker) skip(to int64) { t.tail = max(t.tail, to) }
 
 // finish marks a slot and drops the finished prefix.
 func (t *tracker) finish(s *slot) {

@@ -72,6 +72,11 @@ func ports() []mutant {
 			old: "	s.yielded = s.sealed()\n	return s.yielded\n", new: "	s.yielded = true\n	return s.yielded\n"},
 		{name: "what gave way may still be written", danger: "it is sent after the proof that it was not", file: "internal/vendors/wire/proof.go", suites: []suite{unit("vendors/wire"), simulation()},
 			old: "			if s.yielded && t != nil {\n", new: "			if false && t != nil {\n"},
+		{name: "what was taken back is executed", danger: "a rolled back transaction moves money", file: "internal/stream/kafkastream/reading.go",
+			suites: []suite{unit("stream/kafkastream")}, old: "	return len(began) > 0 \u0026\u0026 began[0] <= offset", new: "	return len(began) > 99"},
+		{name: "an offset of a topic that is gone is committed", danger: "the next topic of its name begins in its middle",
+			file: "internal/stream/kafkastream/generation.go", suites: []suite{unit("stream/kafkastream")},
+			old: "return g.vanished[a.Topic] })", new: "return false })"},
 		{name: "the drain is not waited for", danger: "a partition goes to the next member while it is worked on", file: serve, suites: streams,
 			old: "	for drained := false; !drained; {", new: "	for drained := true; !drained; {"},
 	}

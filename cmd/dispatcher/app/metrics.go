@@ -42,6 +42,8 @@ type metrics struct {
 	handedOver    *prometheus.CounterVec
 	gaps          *prometheus.CounterVec
 	behind        *prometheus.GaugeVec
+	lost          *lostTopics
+	outside       *outside
 	heads         *heads
 	held          *heads
 
@@ -78,6 +80,8 @@ func newMetrics(set *metric.Set) *metrics {
 		"or finished behind one of those, so that they are delivered and answered again.", "state")
 	m.handedOver.WithLabelValues(stateLeft)
 	m.handedOver.WithLabelValues(stateFinished)
+	m.lost = newLostTopics(set.Gauge("paydispatch_topic_lost", "1 while a topic is done without: it was deleted, or may not be described or read.", "topic"))
+	m.outside = &outside{now: set.Gauge("paydispatch_outside_group", "1 while the consumer group cannot be joined.").WithLabelValues()}
 	m.held = newHeads(set.Gauge("paydispatch_held_seconds", "How long the head of a partition has waited for its due time; the longest of a topic.", "topic"))
 	m.heads = newHeads(set.Gauge("paydispatch_oldest_unfinished_seconds", "How long the first unfinished message of a partition has held back its commits; the longest of a topic.", "topic"))
 	return m
@@ -98,7 +102,7 @@ func (m *metrics) touch(topic string, served []string) {
 		for _, c := range []*prometheus.CounterVec{m.gaps, m.fetched, m.fetchedBytes, m.retries, m.fetchFailures, m.panics} {
 			c.WithLabelValues(t)
 		}
-		for _, g := range []*prometheus.GaugeVec{m.running, m.holding, m.heads.oldest, m.held.oldest} {
+		for _, g := range []*prometheus.GaugeVec{m.running, m.holding, m.heads.oldest, m.held.oldest, m.lost.now} {
 			g.WithLabelValues(t)
 		}
 	}

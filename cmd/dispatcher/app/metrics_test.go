@@ -72,6 +72,8 @@ func TestMetrics(t *testing.T) {
 	s.Drained(stream.Drain{Took: time.Second, Left: 3, Again: 4, Cut: 2})
 	m.gap(kafkastream.Gap{Topic: "withhold.request"})
 	m.backlog("withhold.request", 1, 42)
+	m.lost.note("withhold.request", errors.New("deleted"))
+	m.outside.note(errors.New("no right"))
 
 	for _, want := range []struct {
 		name   string
@@ -107,6 +109,8 @@ func TestMetrics(t *testing.T) {
 		{"paydispatch_handed_over_messages_total", []string{"state=finished"}, 4},
 		{"paydispatch_offset_gaps_total", nil, 1},
 		{"paydispatch_backlog_messages", []string{"partition=1"}, 42},
+		{"paydispatch_outside_group", nil, 1},
+		{"paydispatch_topic_lost", []string{"topic=withhold.request"}, 1},
 	} {
 		require.InDelta(t, want.is, value(t, reg, want.name, want.labels...), 0, want.name)
 	}

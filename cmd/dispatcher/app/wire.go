@@ -49,7 +49,9 @@ func start(s *service.Service, c Config, secret secrets) error {
 	ready := admin.Check{Name: "prepared", Probe: service.Closed(prepared, "the group was not joined yet")}
 	moving := admin.Check{Name: "lanes", Probe: m.heads.moving(c.Group.StuckAfter)}
 	fit := admin.Check{Name: "fit", Probe: s.Fit}
-	if err := s.Admin(ready, moving, fit); err != nil {
+	known := admin.Check{Name: "topics", Probe: m.lost.none}
+	member := admin.Check{Name: "group", Probe: m.outside.inside(c.Process.ReadyGrace)}
+	if err := s.Admin(ready, member, moving, known, fit); err != nil {
 		return err
 	}
 	kafka, err := c.Kafka.Config(name)
@@ -108,7 +110,7 @@ func start(s *service.Service, c Config, secret secrets) error {
 			s.Log.Info("prepared", "seen_before", seenBefore)
 			return nil
 		},
-		Witnesses: c.witnesses(), OnGap: m.gap, OnBehind: m.backlog,
+		Witnesses: c.witnesses(), OnGap: m.gap, OnBehind: m.backlog, OnLost: m.lost.note, OnGroup: m.outside.note,
 		Heartbeat: c.Group.Heartbeat, Session: c.Group.SessionTimeout, Rebalance: c.Group.RebalanceTimeout,
 	})
 	if err != nil {
@@ -134,13 +136,16 @@ func topics(s *service.Service, c Config, kafka kafkastream.Config, d *dispatch.
 	slices.Sort(names)
 	names = slices.Compact(names)
 	backoff := stream.Defaults().Backoff()
-	for attempt := 1; ; attempt++ {
+	for attempt, missed := 1, 0; ; attempt++ {
 		if c.Topics.Create {
 			err = client.CreateTopics(s.Context(), specs(names, c.Topics.Partitions))
 		} else {
 			err = client.CheckTopics(s.Context(), names)
 		}
-		if err == nil || errors.Is(err, kafkastream.ErrMissingTopics) {
+		if errors.Is(err, kafkastream.ErrMissingTopics) {
+			missed++
+		}
+		if err == nil || missed == kafkastream.MissingLooks {
 			return err
 		}
 		s.Log.Warn("the topics cannot be checked yet, trying again", "attempt", attempt, "err", err)

@@ -84,20 +84,32 @@ func (k Kafka) Password() (string, error) {
 	return ReadSecret("KAFKA_PASSWORD_FILE", k.PasswordFile)
 }
 
-// Config returns the adapter's configuration; id names the service in the brokers' logs.
+// Config returns the adapter's configuration; id names the service in the brokers' logs. The files are read again for
+// each connection.
 func (k Kafka) Config(id string) (kafkastream.Config, error) {
-	password, err := k.Password()
-	if err != nil {
+	if err := k.Check(); err != nil {
 		return kafkastream.Config{}, err
 	}
-	encryption, err := TLSConfig(k.TLS, k.CAFile)
-	if err != nil {
-		return kafkastream.Config{}, fmt.Errorf("KAFKA_TLS_CA_FILE: %w", err)
+	c := kafkastream.Config{
+		Brokers: k.Brokers, ClientID: id,
+		SASL: kafkastream.SASL{
+			Mechanism: strings.ToUpper(k.SASL), User: k.User,
+			Password: func() (kafkastream.Password, error) {
+				password, err := k.Password()
+				return kafkastream.Password(password), err
+			},
+		},
 	}
-	return kafkastream.Config{
-		Brokers: k.Brokers, ClientID: id, TLS: encryption,
-		SASL: kafkastream.SASL{Mechanism: strings.ToUpper(k.SASL), User: k.User, Password: kafkastream.Password(password)},
-	}, nil
+	if k.TLS {
+		c.TLS = func() (*tls.Config, error) {
+			encryption, err := TLSConfig(k.TLS, k.CAFile)
+			if err != nil {
+				return nil, fmt.Errorf("KAFKA_TLS_CA_FILE: %w", err)
+			}
+			return encryption, nil
+		}
+	}
+	return c, nil
 }
 
 // Redis is how to reach the record store, and how it is laid out.

@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 
 	"paydispatch/internal/stream"
 )
-
-// ErrMissingTopics is wrapped with the names of topics that do not exist.
-var ErrMissingTopics = errors.New("topics are missing")
 
 // Admin looks after topics and reads logs and offsets without a group: for setup, tests and the operator's tool.
 type Admin struct {
@@ -37,31 +34,6 @@ func (a *Admin) Close() { a.client.close() }
 // CheckTopics returns an error that names every topic that does not exist ([ErrMissingTopics]).
 func (a *Admin) CheckTopics(ctx context.Context, names []string) error {
 	return checkTopics(ctx, a.cfg, names)
-}
-
-// checkTopics uses a client of its own, which knows only what the brokers say now.
-func checkTopics(ctx context.Context, cfg Config, names []string) error {
-	c, err := newClient(cfg)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	c.transport.MetadataTopics = names
-	res, err := c.api.Metadata(ctx, &kafka.MetadataRequest{Topics: names})
-	if err != nil {
-		return fmt.Errorf("check topics: %w", err)
-	}
-	missing := slices.Clone(names)
-	for _, t := range res.Topics {
-		if !errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
-			missing = slices.DeleteFunc(missing, func(name string) bool { return name == t.Name })
-		}
-	}
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		return fmt.Errorf("%w: %s", ErrMissingTopics, strings.Join(slices.Compact(missing), ", "))
-	}
-	return nil
 }
 
 // TopicSpec describes a topic to create.
@@ -90,6 +62,10 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) error {
 			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
 		}
 		req.Topics = append(req.Topics, t)
+	}
+	// Until kafka-go knows the cluster, it says of any failure that no broker is available.
+	if _, err := a.client.api.Metadata(ctx, &kafka.MetadataRequest{}); err != nil {
+		return fmt.Errorf("create topics: %w", err)
 	}
 	res, err := a.client.api.CreateTopics(ctx, req)
 	if err != nil {
@@ -170,13 +146,19 @@ func (a *Admin) Spans(ctx context.Context, topic string) ([]Span, error) {
 
 // Committed returns a group's committed offsets in a topic by partition; partitions without one are left out.
 func (a *Admin) Committed(ctx context.Context, group, topic string) (map[int]int64, error) {
-	found, err := a.client.committed(ctx, group, []string{topic})
+	partitions, err := a.client.partitions(ctx, []string{topic})
+	if err != nil {
+		return nil, err
+	}
+	found, err := a.client.committed(ctx, group, slices.Collect(maps.Keys(partitions)))
 	if err != nil {
 		return nil, err
 	}
 	offsets := map[int]int64{}
 	for at, offset := range found {
-		offsets[at.partition] = offset
+		if offset >= 0 {
+			offsets[at.partition] = offset
+		}
 	}
 	return offsets, nil
 }
@@ -185,20 +167,16 @@ func (a *Admin) Committed(ctx context.Context, group, topic string) (map[int]int
 // false or ctx ends. It is no member of a group and commits nothing.
 func (a *Admin) Read(ctx context.Context, topic string, partition int, from int64, visit func(stream.Message) bool) error {
 	s := &source{client: a.client, at: spot{topic, partition}, maxWait: time.Second, maxBytes: 1 << 20}
-	defer s.close()
 	for {
-		messages, err := s.fetch(ctx, from)
+		messages, next, err := s.fetch(ctx, from)
 		if err != nil {
 			return err
 		}
 		for _, m := range messages {
-			if m.Offset < from {
-				continue
-			}
-			from = m.Offset + 1
 			if !visit(m) {
 				return nil
 			}
 		}
+		from = next
 	}
 }

@@ -6,12 +6,16 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/offsetfetch"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -25,8 +29,8 @@ type Config struct {
 	Brokers []string
 	// ClientID names the service in the brokers' logs; each client adds a random suffix.
 	ClientID string
-	// TLS, when set, is used for every connection.
-	TLS *tls.Config
+	// TLS, when set, is used for every connection. It is asked anew for each, so that certificates may be renewed.
+	TLS func() (*tls.Config, error)
 	// SASL, when its mechanism is set, authenticates every connection.
 	SASL SASL
 	// Dial replaces the plain TCP dialer, for proxies and tests.
@@ -42,11 +46,11 @@ const (
 	ScramSHA512 = "SCRAM-SHA-512"
 )
 
-// SASL is how a client proves who it is. A wrong password may show as "unexpected EOF": the brokers just hang up.
+// SASL is how a client proves who it is. The password is asked for at each connection, so that it may be renewed.
 type SASL struct {
 	Mechanism string
 	User      string
-	Password  Password
+	Password  func() (Password, error)
 }
 
 // Password masks itself wherever it is printed.
@@ -69,22 +73,20 @@ func (Password) LogValue() slog.Value { return slog.StringValue(masked) }
 // metadataTTL is how long a client believes what it knows of topics and leaders.
 const metadataTTL = time.Second
 
-// client holds kafka-go's two ways to the brokers with the same settings.
+// client is kafka-go's transport, which every request goes through, and the calls that it has for some of them.
 type client struct {
 	id        string
 	timeout   time.Duration
 	transport *kafka.Transport
 	api       *kafka.Client
-	dialer    *kafka.Dialer
-	brokers   []string
+	drops     atomic.Int64 // how often the idle connections were given up
 }
 
 func newClient(cfg Config) (*client, error) {
 	if len(cfg.Brokers) == 0 {
 		return nil, errors.New("kafka: no broker addresses are set")
 	}
-	mechanism, err := cfg.SASL.mechanism()
-	if err != nil {
+	if err := cfg.SASL.check(); err != nil {
 		return nil, err
 	}
 	if cfg.Timeout <= 0 {
@@ -96,32 +98,115 @@ func newClient(cfg Config) (*client, error) {
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: cfg.Timeout}).DialContext
 	}
-	c := &client{id: cfg.ClientID + "-" + strings.ToLower(rand.Text()[:10]), timeout: cfg.Timeout, brokers: cfg.Brokers}
+	c := &client{id: cfg.ClientID + "-" + strings.ToLower(rand.Text()[:10]), timeout: cfg.Timeout}
 	c.transport = &kafka.Transport{
-		Dial: cfg.Dial, DialTimeout: cfg.Timeout, MetadataTTL: metadataTTL, ClientID: c.id, TLS: cfg.TLS, SASL: mechanism,
+		Dial: cfg.dial, DialTimeout: cfg.Timeout, MetadataTTL: metadataTTL, ClientID: c.id,
 	}
-	c.api = &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Timeout: cfg.Timeout, Transport: c.transport}
-	c.dialer = &kafka.Dialer{
-		DialFunc: cfg.Dial, Timeout: cfg.Timeout, ClientID: c.id, TLS: cfg.TLS, SASLMechanism: mechanism,
+	if cfg.SASL.Mechanism != "" {
+		c.transport.SASL = cfg.SASL
 	}
+	c.api = &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Timeout: cfg.Timeout, Transport: c}
 	return c, nil
 }
 
-func (s SASL) mechanism() (sasl.Mechanism, error) {
-	switch s.Mechanism {
-	case "":
-		return nil, nil
-	case Plain:
-		return plain.Mechanism{Username: s.User, Password: string(s.Password)}, nil
-	case ScramSHA256:
-		return scram.Mechanism(scram.SHA256, s.User, string(s.Password))
-	case ScramSHA512:
-		return scram.Mechanism(scram.SHA512, s.User, string(s.Password))
+// dial makes a connection, encrypted where that is set. One address gets half of the time: kafka-go tries the others in
+// what is left.
+func (c Config) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout/2)
+	defer cancel()
+	conn, err := c.Dial(ctx, network, address)
+	if err != nil || c.TLS == nil {
+		return conn, err
 	}
-	return nil, fmt.Errorf("kafka: SASL mechanism %q is not one of %s, %s, %s", s.Mechanism, Plain, ScramSHA256, ScramSHA512)
+	encrypted, err := c.encrypt(ctx, conn, address)
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("TLS with %s: %w", address, err)
+	}
+	return encrypted, nil
+}
+
+func (c Config) encrypt(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
+	settings, err := c.TLS()
+	if err != nil {
+		return nil, err
+	}
+	if settings.ServerName == "" {
+		settings = settings.Clone()
+		if settings.ServerName, _, err = net.SplitHostPort(address); err != nil {
+			return nil, err
+		}
+	}
+	encrypted := tls.Client(conn, settings)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return encrypted, nil
+}
+
+func (s SASL) check() error {
+	switch s.Mechanism {
+	case "", Plain, ScramSHA256, ScramSHA512:
+		return nil
+	}
+	return fmt.Errorf("kafka: SASL mechanism %q is not one of %s, %s, %s", s.Mechanism, Plain, ScramSHA256, ScramSHA512)
+}
+
+// Name implements [sasl.Mechanism].
+func (s SASL) Name() string { return s.Mechanism }
+
+// Start implements [sasl.Mechanism].
+func (s SASL) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	password, err := s.Password()
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.Mechanism == Plain {
+		return plain.Mechanism{Username: s.User, Password: string(password)}.Start(ctx)
+	}
+	algorithm := scram.SHA256
+	if s.Mechanism == ScramSHA512 {
+		algorithm = scram.SHA512
+	}
+	m, err := scram.Mechanism(algorithm, s.User, string(password))
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.Start(ctx)
 }
 
 func (c *client) close() { c.transport.CloseIdleConnections() }
+
+// send makes one request, in the client's timeout unless ctx has its own, that does no harm when it is made twice. It makes it again when the connection was dead: brokers
+// cut those that were idle for long (a lane that was full or waited for a due time) or whose authentication is over. All
+// that are idle are given up then, for they are as old.
+func (c *client) send(ctx context.Context, req kafka.Request) (kafka.Response, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		within, cancel := context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+		ctx = within
+	}
+	drops := c.drops.Load()
+	res, err := c.transport.RoundTrip(ctx, c.api.Addr, req)
+	if !cut(err) || ctx.Err() != nil {
+		return res, err
+	}
+	if c.drops.CompareAndSwap(drops, drops+1) {
+		c.transport.CloseIdleConnections()
+	}
+	return c.transport.RoundTrip(ctx, c.api.Addr, req)
+}
+
+// RoundTrip implements [kafka.RoundTripper] for the calls that kafka-go has: it sends.
+func (c *client) RoundTrip(ctx context.Context, _ net.Addr, req kafka.Request) (kafka.Response, error) {
+	return c.send(ctx, req)
+}
+
+// cut tells an end of the connection from an answer of the broker.
+func cut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
 
 // spot names a partition.
 type spot struct {
@@ -180,45 +265,42 @@ func (c *client) spans(ctx context.Context, of []spot) (map[spot]span, error) {
 	return found, nil
 }
 
-// committed reads a group's committed offsets in all partitions of topics; partitions without one are left out.
-func (c *client) committed(ctx context.Context, group string, topics []string) (map[spot]int64, error) {
-	partitions, err := c.partitions(ctx, topics)
-	if err != nil {
-		return nil, err
+// committed reads a group's committed offsets; -1 where it has none. It fails when the answer leaves a partition out, for
+// that is no word that there is none.
+func (c *client) committed(ctx context.Context, group string, of []spot) (map[spot]int64, error) {
+	if len(of) == 0 {
+		return nil, nil
 	}
-	req := &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{}}
-	for s := range partitions {
-		req.Topics[s.topic] = append(req.Topics[s.topic], s.partition)
+	req := &offsetfetch.Request{GroupID: group}
+	byTopic := map[string][]int32{}
+	for _, s := range of {
+		byTopic[s.topic] = append(byTopic[s.topic], int32(s.partition))
 	}
-	res, err := c.api.OffsetFetch(ctx, req)
-	if err == nil {
-		err = res.Error
+	for topic, partitions := range byTopic {
+		req.Topics = append(req.Topics, offsetfetch.RequestTopic{Name: topic, PartitionIndexes: partitions})
+	}
+	res, err := ask[*offsetfetch.Response](ctx, c, req)
+	if err == nil && res.ErrorCode != 0 {
+		err = kafka.Error(res.ErrorCode)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read committed offsets of group %s: %w", group, err)
 	}
 	found := map[spot]int64{}
-	for topic, partitions := range res.Topics {
-		for _, p := range partitions {
-			if p.Error != nil {
-				return nil, fmt.Errorf("read committed offset of group %s in %s/%d: %w", group, topic, p.Partition, p.Error)
+	for _, t := range res.Topics {
+		for _, p := range t.Partitions {
+			if p.ErrorCode != 0 {
+				return nil, fmt.Errorf("read committed offset of group %s in %s/%d: %w", group, t.Name, p.PartitionIndex, kafka.Error(p.ErrorCode))
 			}
-			if p.CommittedOffset >= 0 {
-				found[spot{topic, p.Partition}] = p.CommittedOffset
-			}
+			found[spot{t.Name, int(p.PartitionIndex)}] = p.CommittedOffset
+		}
+	}
+	for _, s := range of {
+		if _, ok := found[s]; !ok {
+			return nil, fmt.Errorf("read committed offset of group %s in %s/%d: the broker did not say", group, s.topic, s.partition)
 		}
 	}
 	return found, nil
-}
-
-func fromKafka(m kafka.Message) stream.Message {
-	out := stream.Message{
-		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Key: m.Key, Value: m.Value, Time: m.Time,
-	}
-	for _, h := range m.Headers {
-		out.Headers = append(out.Headers, stream.Header{Key: h.Key, Value: h.Value})
-	}
-	return out
 }
 
 func toKafka(m stream.Message) kafka.Message {

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"paydispatch/internal/stream"
 )
 
@@ -27,14 +25,22 @@ type ConsumerConfig struct {
 	// OnGap is called when a committed offset lies outside the partition's log: an alarm, since messages were lost
 	// (below) or the topic was made anew (above). An error is logged as well.
 	OnGap func(Gap)
-	// OnBehind is called after each fetch with the number of messages that the partition holds beyond it, and with 0 when
-	// the partition is given up.
+	// OnBehind is called after each answer of a broker with the number of offsets that the partition holds beyond it, and
+	// with 0 when the partition is given up.
 	OnBehind func(topic string, partition int, messages int64)
+
+	// OnLost is called when a topic can no longer be served, with the reason, and when it can be again, with nil. Until
+	// then the other topics go on.
+	OnLost func(topic string, why error)
+
+	// OnGroup is called with the reason when the group cannot be joined, and with nil when it was.
+	OnGroup func(why error)
 
 	Heartbeat   time.Duration // between heartbeats; 1 s
 	Session     time.Duration // without a heartbeat until the brokers forget the member; 15 s
 	Rebalance   time.Duration // members have so long to drain and join again; 10 s
-	JoinBackoff time.Duration // after a failed join; 500 ms
+	JoinBackoff time.Duration // after a failed join, growing to ten times as much; 500 ms
+	Watch       time.Duration // between looks for topics that grew, vanished or came back; 1 s
 	MaxWait     time.Duration // a broker waits so long for messages; 1 s
 	FetchBytes  int           // of one fetch of one partition; 128 KiB (a larger message still comes)
 }
@@ -50,7 +56,7 @@ type Gap struct {
 func (c ConsumerConfig) withDefaults() ConsumerConfig {
 	durations := map[*time.Duration]time.Duration{
 		&c.Heartbeat: time.Second, &c.Session: 15 * time.Second, &c.Rebalance: 10 * time.Second,
-		&c.JoinBackoff: 500 * time.Millisecond, &c.MaxWait: time.Second,
+		&c.JoinBackoff: 500 * time.Millisecond, &c.MaxWait: time.Second, &c.Watch: time.Second,
 	}
 	for field, value := range durations {
 		if *field <= 0 {
@@ -62,6 +68,12 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 	}
 	if c.OnGap == nil {
 		c.OnGap = func(Gap) {}
+	}
+	if c.OnLost == nil {
+		c.OnLost = func(string, error) {}
+	}
+	if c.OnGroup == nil {
+		c.OnGroup = func(error) {}
 	}
 	if c.OnBehind == nil {
 		c.OnBehind = func(string, int, int64) {}
@@ -85,10 +97,12 @@ func (c ConsumerConfig) check() error {
 	return errors.Join(problems...)
 }
 
-// Consumer is one member of a consumer group. Run may be called once at a time.
+// Consumer is one member of a consumer group. Run may be called once.
 type Consumer struct {
 	cfg    ConsumerConfig
 	client *client
+	member *membership
+	roll   *roll
 	prep   stream.Preparation
 }
 
@@ -102,102 +116,126 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Consumer{cfg: cfg, client: c, prep: stream.Preparation{Prepare: cfg.Prepare}}, nil
+	return &Consumer{
+		cfg: cfg, client: c, member: &membership{client: c, cfg: cfg}, prep: stream.Preparation{Prepare: cfg.Prepare},
+	}, nil
 }
 
 // Run joins the group and serves one generation after another until ctx ends; then it drains, commits, leaves the
-// group and returns nil. It returns an error only when topics are missing ([ErrMissingTopics]); brokers that do not
-// answer are waited for.
+// group and returns nil. It returns an error only when topics are missing at the start ([ErrMissingTopics]); brokers that
+// do not answer are waited for, and topics that are lost later done without until they are back.
 func (c *Consumer) Run(ctx context.Context, topics []string, h stream.Handler) error {
 	defer c.client.close()
+	c.client.transport.MetadataTopics = topics
+	c.roll = &roll{client: c.client, topics: topics, onLost: c.lost, refused: map[string]error{}}
 	if err := c.awaitTopics(ctx, topics); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	group, err := kafka.NewConsumerGroup(c.groupConfig(topics))
-	if err != nil {
-		return fmt.Errorf("consumer group %s: %w", c.cfg.Group, err)
+	backoff := stream.Config{RetryMin: c.cfg.JoinBackoff, RetryMax: 10 * c.cfg.JoinBackoff, Jitter: c.cfg.Stream.Jitter}.Backoff()
+	for failures := 0; ctx.Err() == nil; {
+		err := c.generation(ctx, h)
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			failures = 0
+		default:
+			failures++
+			c.cfg.OnGroup(err)
+			c.cfg.Stream.Logger.Warn("the group cannot be joined, trying again",
+				"group", c.cfg.Group, "attempt", failures, "error", err)
+			_ = backoff.Wait(ctx, "join "+c.cfg.Group, failures)
+		}
 	}
-	closed := make(chan struct{})
-	go func() {
-		<-ctx.Done()
-		_ = group.Close() // ends the generation, waits for its session, leaves the group
-		close(closed)
-	}()
-	var sessions sync.WaitGroup
-	c.follow(group, func(gen *kafka.Generation) {
-		sessions.Add(1)
-		gen.Start(func(gctx context.Context) {
-			defer sessions.Done()
-			c.session(gctx, gen, topics, h)
-		})
-	})
-	sessions.Wait()
-	c.leave(closed)
+	c.leave(ctx)
 	return nil
 }
+
+// MissingLooks is how often a topic must be missing before that is believed at a start: a broker that has just started
+// may be behind, and a topic that was just made is not known everywhere. Each look asks a broker at random.
+const MissingLooks = 3
 
 // awaitTopics returns nil when every topic exists, and an error when some do not.
 func (c *Consumer) awaitTopics(ctx context.Context, topics []string) error {
 	backoff := c.cfg.Stream.Backoff()
-	for attempt := 1; ; attempt++ {
+	for attempt, missed := 1, 0; ; attempt++ {
 		err := checkTopics(ctx, c.cfg.Config, topics)
-		if err == nil || errors.Is(err, ErrMissingTopics) {
+		if errors.Is(err, ErrMissingTopics) {
+			missed++
+		}
+		if err == nil || missed == MissingLooks {
 			return err
 		}
-		c.cfg.Stream.Logger.Warn("the brokers do not answer, trying again", "attempt", attempt, "error", err)
+		c.cfg.Stream.Logger.Warn("the topics cannot be served yet, trying again", "attempt", attempt, "error", err)
 		if err := backoff.Wait(ctx, "topics of "+c.cfg.Group, attempt); err != nil {
 			return err
 		}
 	}
 }
 
-func (c *Consumer) groupConfig(topics []string) kafka.ConsumerGroupConfig {
-	return kafka.ConsumerGroupConfig{
-		ID: c.cfg.Group, Brokers: c.client.brokers, Dialer: c.client.dialer, Topics: topics,
-		HeartbeatInterval: c.cfg.Heartbeat, SessionTimeout: c.cfg.Session, RebalanceTimeout: c.cfg.Rebalance,
-		JoinGroupBackoff: c.cfg.JoinBackoff, Timeout: c.client.timeout,
-		WatchPartitionChanges: true, // safe because the topics exist
-		StartOffset:           kafka.FirstOffset,
+// generation takes part in one generation of the group. It returns nil when the next one may be joined at once.
+func (c *Consumer) generation(ctx context.Context, h stream.Handler) error {
+	sizes, err := c.roll.take(ctx)
+	if err != nil {
+		return err
 	}
+	if len(sizes) == 0 {
+		c.leave(ctx)
+		return errors.New("none of the topics can be served")
+	}
+	s, err := c.member.join(ctx, sizes)
+	if errors.Is(err, errRejoin) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	gctx, end := context.WithCancelCause(ctx)
+	var attending sync.WaitGroup
+	attending.Go(func() { end(c.member.attend(gctx, s)) })
+	attending.Go(func() { end(c.roll.watch(gctx, c.cfg.Watch, sizes)) })
+	began := time.Now()
+	served := c.session(gctx, end, s, h)
+	end(nil)
+	attending.Wait()
+	why := context.Cause(gctx)
+	_ = c.member.forget(why)
+	if ctx.Err() == nil {
+		c.cfg.Stream.Logger.Info("generation ends", "group", c.cfg.Group, "generation", s.generation, "because", why)
+	}
+	if served && (errors.Is(why, errRejoin) || time.Since(began) > c.cfg.JoinBackoff) {
+		return nil
+	}
+	return why
 }
 
-// follow hands every generation to begin until the group is closed. kafka-go stands still while nobody listens.
-func (c *Consumer) follow(group *kafka.ConsumerGroup, begin func(*kafka.Generation)) {
-	for {
-		gen, err := group.Next(context.Background())
-		switch {
-		case errors.Is(err, kafka.ErrGroupClosed):
-			return
-		case errors.Is(err, kafka.RebalanceInProgress):
-			// The member keeps its id and joins again at once.
-		case err != nil:
-			c.cfg.Stream.Logger.Warn("joining the group failed, trying again", "group", c.cfg.Group, "error", err)
-			// kafka-go forgot the id it may have been given; without this the next join waits for that ghost. It must
-			// be over before the next join, or it would remove the member that this one makes.
-			c.removeGhosts(c.cfg.JoinBackoff * 3 / 4)
-		default:
-			begin(gen)
-		}
-	}
-}
-
-// session serves one generation; it returns when the generation has ended and everything is drained.
-func (c *Consumer) session(gctx context.Context, gen *kafka.Generation, topics []string, h stream.Handler) {
-	ctx, abort := context.WithCancel(gctx)
-	defer abort()
-	g := c.newGeneration(gen, topics, abort)
+// session serves one generation; it returns when the generation has ended and everything is drained. It tells whether
+// it came so far as to serve.
+func (c *Consumer) session(ctx context.Context, abort context.CancelCauseFunc, s *seat, h stream.Handler) (served bool) {
+	g := c.newGeneration(s, abort)
 	defer g.close()
 	if g.begin(ctx) != nil {
-		return
+		return false
 	}
-	log := c.cfg.Stream.Logger.With("group", c.cfg.Group, "generation", gen.ID)
+	log := c.cfg.Stream.Logger.With("group", c.cfg.Group, "generation", s.generation)
 	log.Info("generation begins", "partitions", len(g.assigned))
+	c.cfg.OnGroup(nil)
 	if err := stream.Serve(ctx, g, h, c.cfg.Stream); err != nil {
 		log.Warn("generation ended badly", "error", err)
 	}
+	return true
+}
+
+// lost tells of a topic that cannot be served, or can again.
+func (c *Consumer) lost(topic string, why error) {
+	if why != nil {
+		c.cfg.Stream.Logger.Error("a topic cannot be served, the others go on", "topic", topic, "error", why)
+	} else {
+		c.cfg.Stream.Logger.Info("a topic can be served again", "topic", topic)
+	}
+	c.cfg.OnLost(topic, why)
 }
 
 // alarm tells of a gap.
@@ -209,45 +247,10 @@ func (c *Consumer) alarm(g Gap) {
 	c.cfg.OnGap(g)
 }
 
-// leaveGrace is how long a group without a session may take to close before its pending join is thrown out.
-const leaveGrace = 2 * time.Second
-
-// leave waits until the member has left. kafka-go waits for the answer to a join, which can take a whole rebalance,
-// and in some races goes without leaving; removing what is left under this client's id heals both.
-func (c *Consumer) leave(closed <-chan struct{}) {
-	after(closed, leaveGrace)
-	c.removeGhosts(c.client.timeout)
-	if !after(closed, c.client.timeout) {
-		c.cfg.Stream.Logger.Warn("left the group without the broker's answer", "group", c.cfg.Group)
-	}
-}
-
-func after(closed <-chan struct{}, patience time.Duration) bool {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-closed:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-// removeGhosts takes every member with this consumer's client id, which no one else has, out of the group.
-func (c *Consumer) removeGhosts(patience time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	res, err := c.client.api.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{c.cfg.Group}})
-	if err != nil || len(res.Groups) == 0 {
-		return // the broker forgets the member when its session ends
-	}
-	for _, m := range res.Groups[0].Members {
-		if m.ClientID != c.client.id || ctx.Err() != nil {
-			continue
-		}
-		_, err := c.client.api.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
-			GroupID: c.cfg.Group, Members: []kafka.LeaveGroupRequestMember{{ID: m.MemberID}},
-		})
-		c.cfg.Stream.Logger.Info("removed a left-over member", "group", c.cfg.Group, "member", m.MemberID, "error", err)
+// leave gives the place in the group up, so that nobody waits for this member.
+func (c *Consumer) leave(ctx context.Context) {
+	if err := c.member.leave(context.WithoutCancel(ctx)); err != nil {
+		c.cfg.Stream.Logger.Warn("the group was not told that this member leaves; it misses it soon",
+			"group", c.cfg.Group, "within", c.cfg.Session, "error", err)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/segmentio/kafka-go"
 
@@ -16,24 +18,30 @@ import (
 // not know the end yet.
 const endChecks = 3
 
-// generation implements [stream.Generation] for one generation of kafka-go's consumer group.
+// generation implements [stream.Generation] for one generation of the group.
 type generation struct {
 	consumer *Consumer
-	gen      *kafka.Generation
-	topics   []string
+	seat     *seat
 	assigned []stream.Assignment
 	sources  map[spot]*source
 	// abort ends this member's part of the generation, so that it joins anew.
-	abort context.CancelFunc
+	abort context.CancelCauseFunc
+
+	mu sync.Mutex
+	// vanished are the topics that a broker did not find. Under the name of one there may be another one by now, with
+	// offsets that mean nothing of what was handled, so that none is committed for it any more.
+	vanished map[string]bool
 }
 
-func (c *Consumer) newGeneration(gen *kafka.Generation, topics []string, abort context.CancelFunc) *generation {
-	g := &generation{consumer: c, gen: gen, topics: topics, sources: map[spot]*source{}, abort: abort}
-	for topic, partitions := range gen.Assignments {
-		for _, p := range partitions {
-			g.assigned = append(g.assigned, stream.Assignment{Topic: topic, Partition: p.ID, Offset: p.Offset})
-			at := spot{topic, p.ID}
-			g.sources[at] = &source{client: c.client, at: at, maxWait: c.cfg.MaxWait, maxBytes: c.cfg.FetchBytes}
+func (c *Consumer) newGeneration(s *seat, abort context.CancelCauseFunc) *generation {
+	g := &generation{
+		consumer: c, seat: s, sources: map[spot]*source{}, abort: abort, vanished: map[string]bool{},
+	}
+	for _, at := range s.assigned {
+		g.assigned = append(g.assigned, stream.Assignment{Topic: at.topic, Partition: at.partition})
+		g.sources[at] = &source{
+			client: c.client, at: at, maxWait: c.cfg.MaxWait, maxBytes: c.cfg.FetchBytes,
+			behind: func(n int64) { c.cfg.OnBehind(at.topic, at.partition, n) },
 		}
 	}
 	slices.SortFunc(g.assigned, func(a, b stream.Assignment) int {
@@ -47,8 +55,7 @@ func (c *Consumer) newGeneration(gen *kafka.Generation, topics []string, abort c
 
 // close gives the partitions up: what waits in them is another member's from now on.
 func (g *generation) close() {
-	for at, s := range g.sources {
-		s.close()
+	for at := range g.sources {
 		g.consumer.cfg.OnBehind(at.topic, at.partition, 0)
 	}
 }
@@ -57,7 +64,7 @@ func (g *generation) close() {
 // committed yet is committed before anything of the partition is handed out. It fails only when ctx ends.
 func (g *generation) begin(ctx context.Context) error {
 	c := g.consumer
-	seen := func(ctx context.Context) (string, error) { return c.seen(ctx, g.topics) }
+	seen := func(ctx context.Context) (string, error) { return c.seen(ctx, c.roll.topics) }
 	backoff := c.cfg.Stream.Backoff()
 	if err := c.prep.Run(ctx, seen, backoff, c.cfg.Stream.Logger); err != nil {
 		return err
@@ -66,6 +73,10 @@ func (g *generation) begin(ctx context.Context) error {
 		err := g.resolve(ctx, attempt)
 		if err == nil {
 			return nil
+		}
+		if gone(err) {
+			g.abort(err) // the others need not wait for this topic
+			return err
 		}
 		c.cfg.Stream.Logger.Warn("starting offsets are not resolved yet, trying again", "attempt", attempt, "error", err)
 		if err := backoff.Wait(ctx, "start "+c.cfg.Group, attempt); err != nil {
@@ -76,36 +87,36 @@ func (g *generation) begin(ctx context.Context) error {
 
 // resolve compares the committed offsets with the logs and commits the starts of partitions that have none.
 func (g *generation) resolve(ctx context.Context, attempt int) error {
-	spots := make([]spot, len(g.assigned))
-	for i, a := range g.assigned {
-		spots[i] = spot{a.Topic, a.Partition}
-	}
-	logs, err := g.consumer.client.spans(ctx, spots)
+	logs, err := g.logs(ctx)
 	if err != nil {
 		return err
 	}
-	resolved, err := g.confirmed(ctx)
+	committed, err := g.consumer.client.committed(ctx, g.consumer.cfg.Group, g.seat.assigned)
 	if err != nil {
 		return err
 	}
+	resolved := slices.Clone(g.assigned)
 	var starts []stream.Assignment
 	var gaps []Gap
-	for i, a := range resolved {
-		log := logs[spots[i]]
+	for i := range resolved {
+		a := &resolved[i]
+		at := spot{a.Topic, a.Partition}
+		a.Offset = committed[at]
+		log := logs[at]
 		switch {
 		case a.Offset < 0:
-			resolved[i].Offset = log.first
-			starts = append(starts, resolved[i])
+			a.Offset = log.first
+			starts = append(starts, *a)
 		case a.Offset > log.end && attempt < endChecks:
 			return fmt.Errorf("committed offset %d of %s/%d is above the log's end %d", a.Offset, a.Topic, a.Partition, log.end)
 		case a.Offset < log.first || a.Offset > log.end:
-			resolved[i].Offset = log.first
 			gaps = append(gaps, Gap{Topic: a.Topic, Partition: a.Partition, Committed: a.Offset, First: log.first, End: log.end})
+			a.Offset = log.first
 		}
 	}
-	if len(starts) > 0 {
-		if err := g.Commit(ctx, starts); err != nil {
-			return fmt.Errorf("commit starting offsets: %w", err)
+	for topic, of := range byTopic(starts) {
+		if err := g.Commit(ctx, of); err != nil {
+			return g.refused(topic, fmt.Errorf("commit starting offsets: %w", err))
 		}
 	}
 	for _, gap := range gaps {
@@ -115,54 +126,76 @@ func (g *generation) resolve(ctx context.Context, attempt int) error {
 	return nil
 }
 
-// confirmed returns the assignments, with those that come without an offset asked about once more: kafka-go takes a
-// partition that the broker left out of its answer for one without an offset, and committing a start would rewind it.
-func (g *generation) confirmed(ctx context.Context) ([]stream.Assignment, error) {
-	resolved := slices.Clone(g.assigned)
-	if !slices.ContainsFunc(resolved, func(a stream.Assignment) bool { return a.Offset < 0 }) {
-		return resolved, nil
-	}
-	committed, err := g.consumer.client.committed(ctx, g.consumer.cfg.Group, g.topics)
-	if err != nil {
-		return nil, err
-	}
-	for i, a := range resolved {
-		if offset, ok := committed[spot{a.Topic, a.Partition}]; ok && a.Offset < 0 {
-			resolved[i].Offset = offset
+// logs asks where the partitions begin and end, topic by topic, so that one that is refused can be told.
+func (g *generation) logs(ctx context.Context) (map[spot]span, error) {
+	all := map[spot]span{}
+	for topic, of := range byTopic(g.assigned) {
+		spots := make([]spot, len(of))
+		for i, a := range of {
+			spots[i] = spot{a.Topic, a.Partition}
 		}
+		found, err := g.consumer.client.spans(ctx, spots)
+		if err != nil {
+			return nil, g.refused(topic, err)
+		}
+		maps.Copy(all, found)
 	}
-	return resolved, nil
+	return all, nil
+}
+
+// refused notes when an error means that this process may not work on a topic, and returns the error.
+func (g *generation) refused(topic string, err error) error {
+	if errors.Is(err, kafka.TopicAuthorizationFailed) {
+		g.consumer.roll.refuse(topic, err)
+	}
+	return err
+}
+
+func byTopic(all []stream.Assignment) map[string][]stream.Assignment {
+	topics := map[string][]stream.Assignment{}
+	for _, a := range all {
+		topics[a.Topic] = append(topics[a.Topic], a)
+	}
+	return topics
 }
 
 // Assignments implements [stream.Generation].
 func (g *generation) Assignments() []stream.Assignment { return g.assigned }
 
-// Fetch implements [stream.Generation]. When the log no longer holds the offset, the generation is given up, so that
-// the next one compares offsets and raises the alarm.
-func (g *generation) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, error) {
+// Fetch implements [stream.Generation]. When the log no longer holds the offset, or the topic is gone or refused, the
+// generation is given up, so that the next one compares offsets and does without the topic.
+func (g *generation) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, int64, error) {
 	s := g.sources[spot{a.Topic, a.Partition}]
-	messages, err := s.fetch(ctx, from)
-	if errors.Is(err, kafka.OffsetOutOfRange) {
+	messages, next, err := s.fetch(ctx, from)
+	switch {
+	case err == nil:
+		return messages, next, nil
+	case errors.Is(err, kafka.OffsetOutOfRange):
 		g.consumer.cfg.Stream.Logger.Error("the log does not hold the next offset, joining anew",
 			"topic", a.Topic, "partition", a.Partition, "offset", from)
-		g.abort()
+		g.abort(err)
+	case errors.Is(err, kafka.UnknownTopicOrPartition):
+		g.vanish(a.Topic)
+		g.abort(err)
+	case gone(err):
+		g.abort(g.refused(a.Topic, err))
 	}
-	if err != nil {
-		return nil, err
-	}
-	g.consumer.cfg.OnBehind(a.Topic, a.Partition, max(s.end-s.after, 0))
-	return messages, nil
+	return nil, from, err
 }
 
-// Commit implements [stream.Generation]. kafka-go bounds its time. The broker refuses it unless this member is in the
-// current generation.
-func (g *generation) Commit(_ context.Context, next []stream.Assignment) error {
-	offsets := map[string]map[int]int64{}
-	for _, a := range next {
-		if offsets[a.Topic] == nil {
-			offsets[a.Topic] = map[int]int64{}
-		}
-		offsets[a.Topic][a.Partition] = a.Offset
+func (g *generation) vanish(topic string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.vanished[topic] = true
+}
+
+// Commit implements [stream.Generation].
+func (g *generation) Commit(ctx context.Context, next []stream.Assignment) error {
+	g.mu.Lock()
+	next = slices.DeleteFunc(slices.Clone(next), func(a stream.Assignment) bool { return g.vanished[a.Topic] })
+	g.mu.Unlock()
+	if len(next) == 0 {
+		return nil
 	}
-	return g.gen.CommitOffsets(offsets)
+	return g.consumer.member.commit(ctx, g.seat, next)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"golang.org/x/sync/semaphore"
 
 	"paydispatch/internal/stream"
@@ -144,9 +145,9 @@ func (p *Publisher) Publish(ctx context.Context, messages ...stream.Message) err
 
 // Ping asks a broker for a sign of life; nothing is answered from memory.
 func (p *Publisher) Ping(ctx context.Context) error {
-	res, err := p.client.api.ApiVersions(ctx, &kafka.ApiVersionsRequest{})
-	if err == nil {
-		err = res.Error
+	res, err := ask[*apiversions.Response](ctx, p.client, &apiversions.Request{})
+	if err == nil && res.ErrorCode != 0 {
+		err = kafka.Error(res.ErrorCode)
 	}
 	if err != nil {
 		return fmt.Errorf("ping the brokers: %w", err)

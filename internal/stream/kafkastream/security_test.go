@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,8 +30,8 @@ func TestEveryConnectionIsEncryptedAndAuthenticated(t *testing.T) {
 			server, clients := certificates(t)
 			_, addresses := fake(t, kfake.TLS(server), kfake.EnableSASL(), kfake.Superuser(mechanism, "svc", "s3cret"), kfake.SeedTopics(1, "t"))
 			conn := kafkastream.Config{
-				Brokers: addresses, TLS: clients,
-				SASL: kafkastream.SASL{Mechanism: mechanism, User: "svc", Password: "s3cret"},
+				Brokers: addresses, TLS: func() (*tls.Config, error) { return clients, nil },
+				SASL: kafkastream.SASL{Mechanism: mechanism, User: "svc", Password: known("s3cret")},
 			}
 			p := publisher(t, kafkastream.PublisherConfig{Config: conn})
 			require.NoError(t, p.Publish(t.Context(), message("t", "k", "v")))
@@ -63,6 +64,35 @@ func certificates(t *testing.T) (server, clients *tls.Config) {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: pool}
 }
 
+func known(password kafkastream.Password) func() (kafkastream.Password, error) {
+	return func() (kafkastream.Password, error) { return password, nil }
+}
+
+// TestASecretThatIsRenewedCounts: a password and a certificate that were read once are of no use when they are replaced.
+func TestASecretThatIsRenewedCounts(t *testing.T) {
+	t.Parallel()
+	server, trusted := certificates(t)
+	_, others := certificates(t)
+	_, addresses := fake(t, kfake.TLS(server), kfake.EnableSASL(), kfake.Superuser(kafkastream.Plain, "svc", "new"), kfake.SeedTopics(1, "t"))
+	password, clients := &atomic.Value{}, &atomic.Value{}
+	password.Store(kafkastream.Password("old"))
+	clients.Store(others)
+	a, err := kafkastream.NewAdmin(kafkastream.Config{
+		Brokers: addresses, TLS: func() (*tls.Config, error) { return clients.Load().(*tls.Config), nil },
+		SASL: kafkastream.SASL{Mechanism: kafkastream.Plain, User: "svc", Password: func() (kafkastream.Password, error) {
+			return password.Load().(kafkastream.Password), nil
+		}},
+	})
+	require.NoError(t, err)
+	defer a.Close()
+	check := func() error { return a.CheckTopics(t.Context(), []string{"t"}) }
+	require.ErrorContains(t, check(), "certificate signed by unknown authority")
+	clients.Store(trusted)
+	require.ErrorContains(t, check(), "EOF", "this broker hangs up; real ones say why")
+	password.Store(kafkastream.Password("new"))
+	require.NoError(t, check())
+}
+
 func TestUnknownMechanismIsRefused(t *testing.T) {
 	t.Parallel()
 	_, err := kafkastream.NewAdmin(kafkastream.Config{Brokers: []string{"x:1"}, SASL: kafkastream.SASL{Mechanism: "GSSAPI"}})
@@ -73,7 +103,7 @@ func TestUnknownMechanismIsRefused(t *testing.T) {
 
 func TestPasswordMasksItself(t *testing.T) {
 	t.Parallel()
-	s := kafkastream.SASL{Mechanism: kafkastream.Plain, User: "svc", Password: "s3cret"}
+	s := struct{ Password kafkastream.Password }{"s3cret"}
 	encoded, err := json.Marshal(s)
 	require.NoError(t, err)
 	var log strings.Builder

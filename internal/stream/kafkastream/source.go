@@ -4,140 +4,79 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
 
 	"paydispatch/internal/stream"
 )
 
-// source reads one partition over one connection to its leader. It is used by one goroutine.
+// source reads one partition from its leader. It is used by one goroutine.
+//
+// It asks by kafka-go's transport, which alone hands out what the broker says of transactions: kafka-go's other ways to
+// fetch deliver the messages of aborted ones.
 type source struct {
 	client   *client
 	at       spot
 	maxWait  time.Duration // how long the broker waits for messages
 	maxBytes int
-	conn     *kafka.Conn
-	// after is the offset after the last message returned. The connection may stand further on: behind records that
-	// are not messages.
-	after int64
-	// end is the offset after the partition's last message, as the leader said last.
-	end int64
+	// behind, when set, is told after each answer how many offsets the log holds beyond it, those that wait for the end of
+	// a transaction among them.
+	behind func(int64)
 }
 
-func (s *source) close() {
-	if s.conn != nil {
-		_ = s.conn.Close()
-		s.conn = nil
-	}
-}
-
-// fetch returns messages from an offset on, waiting for at least one until ctx ends.
-func (s *source) fetch(ctx context.Context, from int64) ([]stream.Message, error) {
-	kept := s.conn != nil
-	messages, err := s.read(ctx, from)
-	if kept && err != nil && ctx.Err() == nil && !errors.Is(err, kafka.OffsetOutOfRange) {
-		// The connection may have been idle for long (a lane that was full or waited for a due time) and cut.
-		messages, err = s.read(ctx, from)
-	}
-	return messages, err
-}
-
-func (s *source) read(ctx context.Context, from int64) ([]stream.Message, error) {
-	if err := s.connect(ctx, from); err != nil {
-		return nil, err
-	}
-	conn := s.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // nothing else interrupts a poll
-	defer stop()
+// fetch returns what was committed from an offset on, and the offset to go on from. It waits until there is something to
+// go on from, or ctx ends.
+func (s *source) fetch(ctx context.Context, from int64) ([]stream.Message, int64, error) {
 	for {
-		messages, err := s.poll()
-		if err != nil {
-			s.close()
-		}
-		if len(messages) > 0 {
-			return messages, nil
-		}
+		log, err := s.poll(ctx, from)
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, from, ctx.Err()
+		}
+		var r *reading
+		if err == nil {
+			r, err = read(s.at, log, from)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("fetch %s/%d: %w", s.at.topic, s.at.partition, err)
+			return nil, from, fmt.Errorf("fetch %s/%d: %w", s.at.topic, s.at.partition, err)
+		}
+		if s.behind != nil {
+			s.behind(max(log.HighWatermark-r.next, 0))
+		}
+		if r.next > from {
+			return r.messages, r.next, nil
 		}
 	}
 }
 
-// connect dials the leader unless connected, and stands at the offset.
-func (s *source) connect(ctx context.Context, from int64) error {
-	if s.conn == nil {
-		conn, err := s.client.dialLeader(ctx, s.at)
-		if err != nil {
-			return err
-		}
-		s.conn, s.after = conn, -1
-	}
-	if s.after == from {
-		return nil
-	}
-	if _, err := s.conn.Seek(from, kafka.SeekAbsolute|kafka.SeekDontCheck); err != nil {
-		s.close()
-		return fmt.Errorf("seek %s/%d: %w", s.at.topic, s.at.partition, err)
-	}
-	s.after = from
-	return nil
-}
-
-// poll asks the leader once. It may return messages beside an error.
-func (s *source) poll() ([]stream.Message, error) {
-	if err := s.conn.SetReadDeadline(time.Now().Add(s.maxWait + s.client.timeout)); err != nil {
-		return nil, err
-	}
-	batch := s.conn.ReadBatchWith(kafka.ReadBatchConfig{
-		MinBytes: 1, MaxBytes: s.maxBytes, MaxWait: s.maxWait, IsolationLevel: kafka.ReadCommitted,
+// poll asks the leader once. kafka-go finds it by what it knows of the cluster, which is at most metadataTTL old.
+func (s *source) poll(ctx context.Context, from int64) (log fetchapi.ResponsePartition, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.maxWait+s.client.timeout)
+	defer cancel()
+	res, err := s.client.send(ctx, &fetchapi.Request{
+		ReplicaID: -1, MaxWaitTime: int32(s.maxWait.Milliseconds()), MinBytes: 1, MaxBytes: int32(s.maxBytes),
+		IsolationLevel: int8(kafka.ReadCommitted), SessionEpoch: -1,
+		Topics: []fetchapi.RequestTopic{{Topic: s.at.topic, Partitions: []fetchapi.RequestPartition{{
+			Partition: int32(s.at.partition), CurrentLeaderEpoch: -1, FetchOffset: from, LogStartOffset: -1,
+			PartitionMaxBytes: int32(s.maxBytes),
+		}}}},
 	})
-	var messages []stream.Message
-	for {
-		m, err := batch.ReadMessage()
-		if err != nil {
-			break
-		}
-		if !control(m) {
-			messages = append(messages, fromKafka(m))
-			s.after = m.Offset + 1
-		}
-	}
-	s.end = batch.HighWaterMark()
-	err := batch.Close()
-	if errors.Is(err, kafka.RequestTimedOut) { // nothing came in time
-		err = nil
-	}
-	return messages, err
-}
-
-// control tells the markers that transactional producers leave, which kafka-go delivers as messages: key and value
-// begin with a version of 0, then the kind (abort, commit) and the coordinator's epoch.
-func control(m kafka.Message) bool {
-	k, v := m.Key, m.Value
-	return len(m.Headers) == 0 && len(k) == 4 && len(v) == 6 &&
-		k[0] == 0 && k[1] == 0 && k[2] == 0 && k[3] <= 1 && v[0] == 0 && v[1] == 0
-}
-
-// dialLeader connects to the broker that leads a partition.
-func (c *client) dialLeader(ctx context.Context, at spot) (*kafka.Conn, error) {
-	partitions, err := c.partitions(ctx, []string{at.topic})
 	if err != nil {
-		return nil, err
+		return log, err
 	}
-	p, ok := partitions[at]
-	if !ok || p.Leader.Host == "" {
-		return nil, fmt.Errorf("%s/%d has no leader now", at.topic, at.partition)
+	answer, ok := res.(*fetchapi.Response)
+	switch {
+	case !ok:
+		return log, fmt.Errorf("the broker answered with %T", res)
+	case answer.ErrorCode != 0:
+		return log, kafka.Error(answer.ErrorCode)
+	case len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1:
+		return log, errors.New("the broker left the partition out of its answer")
 	}
-	address := net.JoinHostPort(p.Leader.Host, strconv.Itoa(p.Leader.Port))
-	conn, err := c.dialer.DialPartition(ctx, "tcp", address, p)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the leader of %s/%d: %w", at.topic, at.partition, err)
+	log = answer.Topics[0].Partitions[0]
+	if log.ErrorCode != 0 {
+		return log, kafka.Error(log.ErrorCode)
 	}
-	return conn, nil
+	return log, nil
 }

@@ -155,20 +155,20 @@ type generation struct {
 
 func (g *generation) Assignments() []stream.Assignment { return g.assigned }
 
-func (g *generation) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, error) {
+func (g *generation) Fetch(ctx context.Context, a stream.Assignment, from int64) ([]stream.Message, int64, error) {
 	for {
 		found, grown := g.consumer.broker.read(a.Topic, a.Partition, from)
 		if len(found) > 0 {
 			op := fmt.Sprintf("fetch %s/%d", a.Topic, a.Partition)
 			if err := g.consumer.cfg.Gates.before(ctx, op); err != nil {
-				return nil, fmt.Errorf("%s: %w", op, err)
+				return nil, from, fmt.Errorf("%s: %w", op, err)
 			}
-			return found, nil
+			return found, from + int64(len(found)), nil
 		}
 		select {
 		case <-grown:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, from, ctx.Err()
 		}
 	}
 }

@@ -67,7 +67,7 @@ func (s *scenario) twins(rng *rand.Rand) {
 
 // befall is what happens while a process stands still with its intent stored.
 func (w *world) befall(inc *incarnation) {
-	switch w.rng.IntN(5) {
+	switch w.rng.IntN(7) {
 	case 0:
 		w.later(0, "the store loses everything under an intent", w.flush)
 	case 1:

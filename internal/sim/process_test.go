@@ -39,7 +39,7 @@ const (
 	deadline      = 4 * time.Minute
 	maxSends      = 3
 	storeTimeout  = 3 * time.Second
-	sessionExpiry = 15 * time.Second // a member that is silent for so long is expelled
+	sessionExpiry = 20 * time.Second // a member that is silent for so long is expelled
 )
 
 // onceDeadline is how long a command of effect once may wait to be sent, queryDeadline how long a question about an order

@@ -3,7 +3,6 @@
 package kafkastream_test
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -16,7 +15,7 @@ import (
 // java runs testdata/Producer.java on Kafka's own client.
 func java(t *testing.T, args ...string) {
 	t.Helper()
-	libs, err := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(os.Getenv("REAL_PARTS")), "kafka-jars")).Output()
+	libs, err := exec.CommandContext(t.Context(), filepath.Join("..", "..", "..", "scripts", "kafka-jars")).Output()
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), "java", append([]string{
 		"-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", strings.TrimSpace(string(libs)) + "/*", "testdata/Producer.java",

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// column is one of the table's.
+type column struct {
+	title string
+	cell  func(verdict) string
+}
+
+func count(n int) string { return fmt.Sprint(n) }
+
+// columns is the table: what has to be zero stands between the charges and the times.
+func columns() []column {
+	return []column{
+		{"commands", func(v verdict) string { return count(v.Commands) }},
+		{"charges", func(v verdict) string { return count(v.Charges) }},
+		{"charged twice", func(v verdict) string { return count(v.Twice) }},
+		{"charged, not ordered", func(v verdict) string { return count(v.Unordered) }},
+		{"without an end", func(v verdict) string { return count(v.Endless) }},
+		{"contradictory", func(v verdict) string { return count(v.Contradictory) }},
+		{"never sent though unresolved", func(v verdict) string { return count(v.NeverSent) }},
+		{"calls cut", func(v verdict) string {
+			if !v.CutCounts {
+				return "-"
+			}
+			return count(v.Cut)
+		}},
+		{"longest time to settle", func(v verdict) string { return fmt.Sprintf("%.1f s", v.Longest.Seconds()) }},
+		{"questions put", func(v verdict) string { return count(v.Questions) }},
+	}
+}
+
+// writeTable writes one line a row; in Markdown where that is asked for.
+func writeTable(w io.Writer, faults []string, all []verdict, markdown bool) {
+	head, rule := []string{"fault"}, []string{"---"}
+	for _, c := range columns() {
+		head, rule = append(head, c.title), append(rule, "---:")
+	}
+	lines := [][]string{head}
+	if markdown {
+		lines = append(lines, rule)
+	}
+	for i, v := range all {
+		line := []string{faults[i]}
+		for _, c := range columns() {
+			line = append(line, c.cell(v))
+		}
+		if len(v.Faults) > 0 {
+			line[0] += " (" + strings.Join(v.Faults, "; ") + ")"
+		}
+		lines = append(lines, line)
+	}
+	if markdown {
+		for _, line := range lines {
+			fmt.Fprintln(w, "| "+strings.Join(line, " | ")+" |")
+		}
+		return
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, line := range lines {
+		fmt.Fprintln(table, strings.Join(line, "\t"))
+	}
+	_ = table.Flush()
+}
+
+// writeVerdict writes a verdict beside the logs of its row.
+func writeVerdict(dir string, v verdict) error {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "verdict.json"), append(raw, '\n'), 0o600)
+}
+
+// progress is the line that tells what goes on: on a terminal one that changes, elsewhere a new one now and then.
+type progress struct {
+	out      *os.File
+	terminal bool
+	last     string
+	told     time.Time
+}
+
+func newProgress(out *os.File) *progress {
+	info, err := out.Stat()
+	return &progress{out: out, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
+}
+
+// between is how often a line is written where none can be changed.
+const between = 10 * time.Second
+
+func (p *progress) tell(text string) {
+	switch {
+	case p.terminal:
+		fmt.Fprintf(p.out, "\r\x1b[K%s", text)
+	case time.Since(p.told) >= between:
+		fmt.Fprintln(p.out, text)
+		p.told = time.Now()
+	}
+}
+
+// line writes one that stays.
+func (p *progress) line(text string) {
+	if p.terminal {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+	fmt.Fprintln(p.out, text)
+	p.told = time.Now()
+}

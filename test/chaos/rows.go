@@ -1,0 +1,645 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const sigcont = syscall.SIGCONT
+
+// row is one fault, or all together.
+type row struct {
+	// name is for -only; fault says what happens, in the table.
+	name, fault string
+	// brokers is 1 or 3; dispatchers at most clients-1.
+	brokers, dispatchers int
+	redis                func(ctx context.Context, p *ports, dir string) (*store, error)
+	// settings go to all services.
+	settings []string
+	vendor   behaviour
+	// wrong are the places whose clock is wrong from the start: they are never ready.
+	wrong []int
+	// before strikes before anything is started, during while commands are written (ctx ends with them), after when
+	// each has its end.
+	before func(s *stage) error
+	during func(ctx context.Context, s *stage) error
+	after  func(ctx context.Context, s *stage) error
+	// cutCounts: nobody is killed, so no call may be cut.
+	cutCounts bool
+}
+
+// usual is the vendor of rows that are not about it.
+func usual() behaviour {
+	return behaviour{
+		Latency: 20 * time.Millisecond, Spread: 30 * time.Millisecond, Declined: 0.05, Pending: 0.1, PendingFor: 1500 * time.Millisecond,
+	}
+}
+
+// with is the usual vendor with a change.
+func with(change func(*behaviour)) behaviour {
+	b := usual()
+	change(&b)
+	return b
+}
+
+func oneRedis(ctx context.Context, p *ports, dir string) (*store, error) {
+	return newStore(ctx, p, dir, appendOnly()...)
+}
+
+func snapshotRedis(ctx context.Context, p *ports, dir string) (*store, error) {
+	return newStore(ctx, p, dir, snapshots()...)
+}
+
+func replicatedRedis(ctx context.Context, p *ports, dir string) (*store, error) {
+	return newReplicated(ctx, p, dir, appendOnly()...)
+}
+
+func sentinelRedis(ctx context.Context, p *ports, dir string) (*store, error) {
+	return newSentinels(ctx, p, dir, appendOnly()...)
+}
+
+func clusterRedis(ctx context.Context, p *ports, dir string) (*store, error) {
+	return newRedisCluster(ctx, p, dir, appendOnly()...)
+}
+
+// rows is the table. A row says only in what it differs from: one broker, one Redis, two dispatchers, the usual vendor.
+func rows() []row {
+	all := []row{
+		{name: "calm", fault: "nothing", cutCounts: true},
+		{name: "kill", fault: "kill -9 of a dispatcher every 2 s", during: killing},
+		{name: "stop", fault: "SIGSTOP of a dispatcher beyond the lease, and beyond its session", during: standing},
+		{name: "flushall", fault: "FLUSHALL of Redis, four times", during: wiping},
+		{name: "redis-aof", fault: "kill -9 of Redis with an append-only file", during: killingRedis},
+		{name: "redis-rdb", fault: "kill -9 of Redis with snapshots only", redis: snapshotRedis, during: snapshotLost},
+		{name: "redis-truncated", fault: "kill -9 of Redis, the last 100 KB of its append-only file gone", during: powerCut},
+		{
+			name: "redis-truncated-wait", fault: "the same with a replica and WAIT", redis: replicatedRedis, during: powerCut,
+			settings: []string{"REDIS_WAIT_REPLICAS=1"},
+		},
+		{name: "failover", fault: "failover to a replica that is behind", redis: replicatedRedis, during: staleFailover(false)},
+		{
+			name: "failover-kill", fault: "the same, and kill -9 of all dispatchers", redis: replicatedRedis,
+			during: staleFailover(true),
+		},
+		{
+			name: "wait", fault: "the replica away, with WAIT", redis: replicatedRedis, during: replicaAway,
+			settings: []string{"REDIS_WAIT_REPLICAS=1"},
+		},
+		{name: "cluster", fault: "Redis Cluster: kill -9 of masters, manual failovers", redis: clusterRedis, during: clusterFailover},
+		{name: "sentinel", fault: "Sentinel: kill -9 of the master, freeze, manual failover", redis: sentinelRedis, during: sentinelFailover},
+		{name: "brokers", fault: "kill -9 of a broker of three", brokers: 3, during: killingBrokers},
+		{name: "leaders", fault: "leaders move between three brokers", brokers: 3, during: movingLeaders},
+		{name: "peers", fault: "network between the brokers cut, in-sync replicas too few", brokers: 3, during: partingBrokers},
+		{name: "net-cut", fault: "network cut between each pair", redis: replicatedRedis, during: eachPair((*link).cut)},
+		{name: "net-frozen", fault: "network silent between each pair", redis: replicatedRedis, during: eachPair((*link).freeze)},
+		{
+			name: "net-slow", fault: "network delayed between each pair", redis: replicatedRedis,
+			during: eachPair(func(l *link) { l.slow(300 * time.Millisecond) }),
+		},
+		{name: "vendor-lost", fault: "vendor: 5 % of the replies lost after the charge", vendor: with(func(b *behaviour) { b.LostReplies = 0.05 })},
+		{
+			name: "vendor-slow", fault: "vendor: 5 % slower than any timeout, half charged at the end",
+			vendor: with(func(b *behaviour) { b.Slow, b.SlowFor = 0.05, 1700*time.Millisecond }),
+		},
+		{name: "vendor-5xx", fault: "vendor: 5 % answered with a 503 after the charge", vendor: with(func(b *behaviour) { b.Errors = 0.05 })},
+		{
+			name: "vendor-resets", fault: "vendor: 5 % reset in the reply, 5 % lost before the charge",
+			vendor: with(func(b *behaviour) { b.Resets, b.LostRequests = 0.05, 0.05 }),
+		},
+		{
+			name: "query-lag", fault: "vendor: charges are hidden from questions for 3.5 s, 10 % of the replies lost",
+			vendor: with(func(b *behaviour) { b.QueryLag, b.LostReplies, b.Pending = 3500*time.Millisecond, 0.1, 0 }),
+		},
+		{
+			name: "callbacks", fault: "callbacks doubled, early, late, contrary",
+			vendor: with(func(b *behaviour) {
+				b.Pending, b.Early, b.Late, b.LateFor = 0.5, 0.3, 0.3, 5*time.Second
+				b.Doubled, b.Contrary, b.LostReplies = 0.3, 0.2, 0.05
+			}),
+		},
+		{name: "clocks", fault: "clocks 5 min ahead and behind, and set while running", dispatchers: 3, wrong: []int{1, 2}, before: wrongClocks, during: settingClocks},
+		{name: "rolling", fault: "rolling restarts", cutCounts: true, during: rolling(2 * time.Second)},
+		{
+			name: "rolling-slow", fault: "rolling restarts under a slow vendor with a backlog", cutCounts: true, during: rolling(4 * time.Second),
+			settings: []string{"WITHHOLD_MAX_CONNS=32"},
+			vendor:   with(func(b *behaviour) { b.Latency, b.Spread = 400*time.Millisecond, 200*time.Millisecond }),
+		},
+		{name: "rollback", fault: "roll forward and back to a version that knows less", cutCounts: true, during: rollingBack},
+		{name: "group-gone", fault: "consumer group deleted, Redis empty", after: groupGone},
+		{name: "other-first", fault: "the same, and another deployment starts first", after: otherFirst},
+		{name: "aborted", fault: "transactions rolled back", during: aborting},
+		{name: "replay", fault: "the whole history once more", after: replay(false)},
+		{name: "replay-forgot", fault: "the whole history once more, Redis empty", after: replay(true)},
+		{
+			name: "all", fault: "all of it together", brokers: 3, redis: replicatedRedis, during: everything,
+			vendor: with(func(b *behaviour) {
+				b.LostReplies, b.LostRequests, b.Errors, b.Resets, b.Slow, b.SlowFor = 0.01, 0.01, 0.01, 0.01, 0.01, 1700*time.Millisecond
+				b.QueryLag, b.Early, b.Late, b.LateFor, b.Doubled, b.Contrary = 2*time.Second, 0.2, 0.2, 4*time.Second, 0.2, 0.1
+			}),
+			after: groupGone,
+		},
+	}
+	for i := range all {
+		all[i].complete()
+	}
+	return all
+}
+
+func (r *row) complete() {
+	r.brokers, r.dispatchers = max(r.brokers, 1), max(r.dispatchers, 2)
+	if r.redis == nil {
+		r.redis = oneRedis
+	}
+	if (r.vendor == behaviour{}) {
+		r.vendor = usual()
+	}
+}
+
+// times does something n times, evenly spread over the time in which commands are written.
+func (s *stage) times(ctx context.Context, n int, do func(i int) error) error {
+	for i := range n {
+		if !pause(ctx, s.over/time.Duration(n+1)) {
+			return nil
+		}
+		if err := do(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// every does something again and again until the commands are written.
+func every(ctx context.Context, d time.Duration, do func(i int) error) error {
+	for i := 0; pause(ctx, d); i++ {
+		if err := do(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hold leaves things as they are for a while, whatever else ends.
+func hold(d time.Duration) { time.Sleep(d) }
+
+func killing(ctx context.Context, s *stage) error {
+	return every(ctx, 2*time.Second, func(i int) error {
+		d := s.fleet[i%len(s.fleet)]
+		s.note("kill -9 %s", d.name)
+		d.kill()
+		return nil
+	})
+}
+
+func standing(ctx context.Context, s *stage) error {
+	return every(ctx, time.Second, func(i int) error {
+		d, still := s.fleet[i%len(s.fleet)], lease+500*time.Millisecond
+		if i%2 == 1 {
+			still = session + time.Second
+		}
+		s.note("SIGSTOP %s for %v", d.name, still)
+		d.signal(syscall.SIGSTOP)
+		hold(still)
+		d.signal(sigcont)
+		return nil
+	})
+}
+
+func wiping(ctx context.Context, s *stage) error {
+	return s.times(ctx, 4, func(int) error {
+		s.note("FLUSHALL")
+		return s.redis.primary.do(ctx, "FLUSHALL")
+	})
+}
+
+func killingRedis(ctx context.Context, s *stage) error {
+	return s.times(ctx, 3, func(int) error {
+		s.note("kill -9 redis")
+		s.redis.primary.process.kill()
+		hold(300 * time.Millisecond)
+		return s.redis.primary.restart(ctx)
+	})
+}
+
+// snapshotLost kills Redis a while after its last snapshot.
+func snapshotLost(ctx context.Context, s *stage) error {
+	return s.times(ctx, 2, func(int) error {
+		if err := s.redis.primary.do(ctx, "SAVE"); err != nil {
+			return err
+		}
+		s.note("snapshot")
+		hold(s.over / 8)
+		s.note("kill -9 redis")
+		s.redis.primary.process.kill()
+		return s.redis.primary.restart(ctx)
+	})
+}
+
+func powerCut(ctx context.Context, s *stage) error {
+	return s.times(ctx, 2, func(int) error {
+		s.note("kill -9 redis, its file cut")
+		s.redis.primary.process.kill()
+		if err := s.redis.primary.cutFile(100 << 10); err != nil {
+			return err
+		}
+		return s.redis.primary.restart(ctx)
+	})
+}
+
+// staleFailover promotes a replica that got nothing for a while; the old primary dies.
+func staleFailover(all bool) func(context.Context, *stage) error {
+	return func(ctx context.Context, s *stage) error {
+		if !pause(ctx, s.over/2) {
+			return nil
+		}
+		return s.failOver(ctx, all)
+	}
+}
+
+func (s *stage) failOver(ctx context.Context, all bool) error {
+	s.redis.follow.freeze()
+	s.note("the replica gets nothing any more")
+	hold(1500 * time.Millisecond)
+	s.redis.primary.process.kill()
+	if all {
+		for _, d := range s.fleet {
+			d.kill()
+		}
+	}
+	s.note("failover")
+	return s.redis.promote(ctx)
+}
+
+func replicaAway(ctx context.Context, s *stage) error {
+	return s.times(ctx, 2, func(i int) error {
+		s.note("the replica is away")
+		if i == 0 {
+			s.redis.follow.freeze()
+			hold(2500 * time.Millisecond)
+			s.redis.follow.heal()
+			return s.redis.synced(ctx)
+		}
+		s.redis.replica.process.kill()
+		hold(1500 * time.Millisecond)
+		if err := s.redis.replica.restart(ctx); err != nil {
+			return err
+		}
+		return s.redis.replica.do(ctx, "REPLICAOF", "127.0.0.1", s.redis.follow.port())
+	})
+}
+
+func clusterFailover(ctx context.Context, s *stage) error {
+	return s.times(ctx, 3, func(i int) error {
+		if i == 1 {
+			replicas := s.redis.leading(ctx, false)
+			if len(replicas) == 0 {
+				return errors.New("the cluster has no replica")
+			}
+			s.note("CLUSTER FAILOVER at %s", replicas[0].name)
+			return replicas[0].do(ctx, "CLUSTER", "FAILOVER")
+		}
+		masters := s.redis.leading(ctx, true)
+		if len(masters) < 3 {
+			return fmt.Errorf("%d masters answer", len(masters))
+		}
+		m := masters[s.rand.IntN(len(masters))]
+		s.note("kill -9 %s", m.name)
+		m.process.kill()
+		hold(3500 * time.Millisecond)
+		return m.restart(ctx)
+	})
+}
+
+func sentinelFailover(ctx context.Context, s *stage) error {
+	return s.times(ctx, 3, func(i int) error {
+		master, err := s.master(ctx)
+		if err != nil {
+			return err
+		}
+		switch i {
+		case 0:
+			s.note("kill -9 %s", master.name)
+			master.process.kill()
+			hold(4 * time.Second)
+			return master.restart(ctx)
+		case 1:
+			s.note("SENTINEL FAILOVER")
+			_ = s.redis.more[0].do(ctx, "SENTINEL", "FAILOVER", "payments") // refused while another one goes on
+			return nil
+		}
+		s.note("SIGSTOP %s", master.name)
+		master.process.signal(syscall.SIGSTOP)
+		hold(4 * time.Second)
+		master.process.signal(sigcont)
+		return nil
+	})
+}
+
+// master is the server that the sentinels name.
+func (s *stage) master(ctx context.Context) (*server, error) {
+	words, err := s.redis.more[0].client.Do(ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "payments").StringSlice()
+	if err != nil || len(words) != 2 {
+		return nil, fmt.Errorf("sentinel names no master: %w", err)
+	}
+	for _, one := range []*server{s.redis.primary, s.redis.replica} {
+		if words[1] == fmt.Sprint(one.port) {
+			return one, nil
+		}
+	}
+	return nil, fmt.Errorf("sentinel names an unknown master: %v", words)
+}
+
+func killingBrokers(ctx context.Context, s *stage) error {
+	return s.times(ctx, 3, func(i int) error {
+		b := s.kafka.brokers[i%len(s.kafka.brokers)]
+		s.note("kill -9 %s", b.name)
+		b.process.kill()
+		hold(3 * time.Second)
+		return s.kafka.restore(ctx)
+	})
+}
+
+func movingLeaders(ctx context.Context, s *stage) error {
+	return s.times(ctx, 3, func(i int) error {
+		b := s.kafka.brokers[i%len(s.kafka.brokers)]
+		s.note("SIGTERM %s", b.name)
+		if err := b.process.stop(15 * time.Second); err != nil {
+			return err
+		}
+		if err := s.kafka.restore(ctx); err != nil {
+			return err
+		}
+		s.note("leaders move back")
+		return s.kafka.prefer(ctx)
+	})
+}
+
+func partingBrokers(ctx context.Context, s *stage) error {
+	return s.times(ctx, 3, func(i int) error {
+		for j, b := range s.kafka.brokers {
+			if j == i%len(s.kafka.brokers) || i == 2 { // at last all of them: no write has enough replicas
+				b.peers.freeze()
+			}
+		}
+		s.note("brokers cannot reach each other")
+		hold(4 * time.Second)
+		for _, b := range s.kafka.brokers {
+			b.peers.heal()
+		}
+		return nil
+	})
+}
+
+// pair is two parts, and the links between them.
+type pair struct {
+	name  string
+	links []*link
+}
+
+// pairs lists every pair that speaks to each other.
+func (s *stage) pairs() []pair {
+	all := []pair{{"the vendor and callback-ingest", []*link{s.toIngest}}}
+	for i, one := range s.services() {
+		client := i
+		if one == s.ingest {
+			client = clients - 1
+		} else {
+			all = append(all, pair{one.name + " and the vendor", []*link{s.toVendor[client]}})
+		}
+		all = append(all, pair{one.name + " and Kafka", s.kafka.ways(client)})
+		if s.redis.ways != nil {
+			all = append(all, pair{one.name + " and Redis", []*link{s.redis.ways[client]}})
+		}
+	}
+	if s.redis.follow != nil {
+		all = append(all, pair{"Redis and its replica", []*link{s.redis.follow}})
+	}
+	return all
+}
+
+// eachPair does something to the links of one pair after another, for as long as a lease.
+func eachPair(what func(*link)) func(context.Context, *stage) error {
+	return func(ctx context.Context, s *stage) error {
+		all := s.pairs()
+		s.rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		for i := 0; ctx.Err() == nil || i < len(all); i++ { // each at least once
+			p := all[i%len(all)]
+			s.note("between %s", p.name)
+			for _, l := range p.links {
+				what(l)
+			}
+			hold(lease)
+			for _, l := range p.links {
+				l.heal()
+			}
+			hold(300 * time.Millisecond)
+		}
+		return nil
+	}
+}
+
+func wrongClocks(s *stage) error {
+	return errors.Join(s.setClock(1, 5*time.Minute), s.setClock(2, -5*time.Minute))
+}
+
+// settingClocks sets the one right clock wrong and right again while commands are worked on.
+func settingClocks(ctx context.Context, s *stage) error {
+	return s.times(ctx, 4, func(i int) error {
+		by := []time.Duration{5 * time.Minute, -5 * time.Minute, 3 * time.Second, -3 * time.Second}[i]
+		s.note("the clock of %s is set by %v", s.fleet[0].name, by)
+		if err := s.setClock(0, by); err != nil {
+			return err
+		}
+		hold(time.Second)
+		return s.setClock(0, 0)
+	})
+}
+
+// rolling restarts one dispatcher after another.
+func rolling(gap time.Duration) func(context.Context, *stage) error {
+	return func(ctx context.Context, s *stage) error {
+		return every(ctx, gap, func(i int) error { return s.roll(ctx, s.fleet[i%len(s.fleet)], s.binaries.dispatcher) })
+	}
+}
+
+// roll restarts a dispatcher as another program.
+func (s *stage) roll(ctx context.Context, d *service, path string) error {
+	began := time.Now()
+	if err := d.stop(); err != nil {
+		return err
+	}
+	s.note("%s stopped in %v", d.name, time.Since(began).Round(time.Millisecond))
+	d.become(path)
+	return d.start()
+}
+
+// rollingBack rolls forward, leaves the versions side by side for a while, and rolls back.
+func rollingBack(ctx context.Context, s *stage) error {
+	steps := []string{s.binaries.newer, s.binaries.newer, s.binaries.dispatcher, s.binaries.dispatcher}
+	err := s.times(ctx, len(steps), func(i int) error {
+		s.note("%s becomes %s", s.fleet[i%2].name, steps[i])
+		return s.roll(ctx, s.fleet[i%2], steps[i])
+	})
+	for _, d := range s.fleet {
+		d.become(s.binaries.dispatcher)
+	}
+	return err
+}
+
+// stopFleet stops every dispatcher.
+func (s *stage) stopFleet() error {
+	var problems []error
+	for _, d := range s.fleet {
+		problems = append(problems, d.stop())
+	}
+	return errors.Join(problems...)
+}
+
+// groupGone makes the deployment look like a new one: no offsets, no records. Kafka still has the history.
+func groupGone(ctx context.Context, s *stage) error {
+	s.note("the group is deleted, Redis is emptied")
+	if err := s.stopFleet(); err != nil {
+		return err
+	}
+	return errors.Join(s.kafka.forget(ctx, s.group), s.redis.primary.do(ctx, "FLUSHALL"))
+}
+
+// otherFirst has a deployment of other topics come first to the empty Redis.
+func otherFirst(ctx context.Context, s *stage) error {
+	if err := groupGone(ctx, s); err != nil {
+		return err
+	}
+	other, err := s.newDispatcher(clients - 2)
+	if err != nil {
+		return err
+	}
+	other.name = "dispatcher-other"
+	other.env = append(other.env, "KAFKA_GROUP="+s.group+"-other", "TOPICS=withhold.query", "TOPICS_CREATE=true")
+	s.note("another deployment starts")
+	defer other.kill()
+	if err := other.start(); err != nil {
+		return err
+	}
+	if err := other.ready(ctx); err != nil {
+		return err
+	}
+	hold(2 * time.Second)
+	return other.stop()
+}
+
+// aborting writes orders in transactions, of which every second one is rolled back. Nobody ordered what is in those.
+func aborting(ctx context.Context, s *stage) error {
+	producer, err := newLoad(s.kafka.direct(), s.ledger, s.seed, kgo.TransactionalID(s.group))
+	if err != nil {
+		return err
+	}
+	defer producer.close()
+	const batch = 20
+	return s.times(ctx, 12, func(i int) error {
+		if err := producer.client.BeginTransaction(); err != nil {
+			return err
+		}
+		part, end := fmt.Sprintf("committed-%d", i), kgo.TryCommit
+		if i%2 == 0 {
+			part, end = fmt.Sprintf("aborted-%d", i), kgo.TryAbort
+		}
+		for n := range batch {
+			name := orderName(part, n)
+			if end == kgo.TryCommit {
+				s.ledger.write(name)
+			}
+			producer.produce(context.Background(), name, "r-"+name)
+		}
+		if err := producer.flush(ctx); err != nil {
+			return err
+		}
+		hold(200 * time.Millisecond)
+		return producer.client.EndTransaction(context.Background(), end)
+	})
+}
+
+// replay writes everything once more, as fast as the brokers take it.
+func replay(forgot bool) func(context.Context, *stage) error {
+	return func(ctx context.Context, s *stage) error {
+		if forgot {
+			s.note("FLUSHALL")
+			if err := s.redis.primary.do(ctx, "FLUSHALL"); err != nil {
+				return err
+			}
+		}
+		var all []writing
+		for n := range s.commands {
+			name := orderName("a", n)
+			all = append(all, writing{0, name, "r-" + name})
+		}
+		return s.load.write(ctx, all)
+	}
+}
+
+// everything lets one fault after another strike, by chance of the seed.
+func everything(ctx context.Context, s *stage) error {
+	one := func() *service { return s.fleet[s.rand.IntN(len(s.fleet))] }
+	all := s.pairs()
+	faults := []func() error{
+		func() error { one().kill(); return nil },
+		func() error {
+			d := one()
+			d.signal(syscall.SIGSTOP)
+			hold(lease + 500*time.Millisecond)
+			d.signal(sigcont)
+			return nil
+		},
+		func() error { return s.redis.primary.do(ctx, "FLUSHALL") },
+		func() error {
+			s.redis.primary.process.kill()
+			hold(300 * time.Millisecond)
+			return s.redis.primary.restart(ctx)
+		},
+		func() error {
+			s.redis.primary.process.kill()
+			if err := s.redis.primary.cutFile(20 << 10); err != nil {
+				return err
+			}
+			return s.redis.primary.restart(ctx)
+		},
+		func() error {
+			s.kafka.brokers[s.rand.IntN(len(s.kafka.brokers))].process.kill()
+			hold(time.Second)
+			return s.kafka.restore(ctx)
+		},
+		func() error {
+			p := all[s.rand.IntN(len(all))]
+			for _, l := range p.links {
+				l.cut()
+			}
+			hold(time.Second)
+			for _, l := range p.links {
+				l.heal()
+			}
+			return nil
+		},
+		func() error {
+			place := s.rand.IntN(len(s.fleet))
+			if err := s.setClock(place, 5*time.Minute); err != nil {
+				return err
+			}
+			hold(time.Second)
+			return s.setClock(place, 0)
+		},
+		func() error { return s.roll(ctx, one(), s.binaries.dispatcher) },
+	}
+	s.rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+	return every(ctx, 500*time.Millisecond, func(i int) error {
+		if i == len(faults)/2 { // once: afterwards there is no replica
+			return s.failOver(ctx, false)
+		}
+		if err := faults[i%len(faults)](); err != nil {
+			s.note("fault %d: %v", i, err) // the load was over
+		}
+		return nil
+	})
+}

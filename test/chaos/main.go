@@ -24,7 +24,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code) //nolint:forbidigo // this is main
@@ -52,7 +52,11 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 		}
 		return 0
 	}
-	bad, err := play(ctx, o, stdout, stderr)
+	perform := play
+	if o.mutants {
+		perform = tryMutants
+	}
+	bad, err := perform(ctx, o, stdout, stderr)
 	if err != nil {
 		fmt.Fprintln(stderr, "chaos:", err)
 	}
@@ -66,6 +70,8 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 type options struct {
 	rows       []row
 	list       bool
+	mutants    bool
+	only       *regexp.Regexp
 	seed       uint64
 	commands   int
 	over       time.Duration
@@ -79,7 +85,7 @@ type options struct {
 // The two forms: how many commands a row has, written over which time.
 const (
 	fullCommands, fullOver   = 5000, 20 * time.Second
-	shortCommands, shortOver = 800, 8 * time.Second
+	shortCommands, shortOver = 500, 5 * time.Second
 )
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -89,6 +95,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	only := flags.String("only", "", "a regular expression: only rows whose name matches")
 	short := flags.Bool("short", false, fmt.Sprintf("%d commands a row instead of %d", shortCommands, fullCommands))
 	flags.BoolVar(&o.list, "list", false, "print the rows and exit")
+	flags.BoolVar(&o.mutants, "mutants", false, "take one mechanism after another out; a row must notice each")
 	flags.Uint64Var(&o.seed, "seed", 0, "of everything that is left to chance; 0 takes one by chance")
 	flags.IntVar(&o.commands, "commands", 0, "commands a row")
 	flags.DurationVar(&o.over, "over", 0, "the time over which a row's commands are written")
@@ -103,16 +110,16 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if _, err := os.Stat(filepath.Join(o.root, "scripts", "kafka-jars")); err != nil {
 		return o, errors.New("must be run in the root of the repository: 'make chaos' does")
 	}
-	pattern, err := regexp.Compile(*only)
-	if err != nil {
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, err
 	}
 	for _, r := range rows() {
-		if pattern.MatchString(r.name) {
+		if o.only.MatchString(r.name) {
 			o.rows = append(o.rows, r)
 		}
 	}
-	if len(o.rows) == 0 {
+	if len(o.rows) == 0 && !o.mutants {
 		return o, fmt.Errorf("no row's name matches %q: -list shows them", *only)
 	}
 	commands, over := fullCommands, fullOver
@@ -148,22 +155,29 @@ type runner struct {
 	progress *progress
 }
 
-// play plays the rows and writes the table; bad reports whether one of them is not zero.
-func play(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (bad bool, err error) {
-	r := &runner{options: o, ports: &ports{}, progress: newProgress(stderr)}
+func newRunner(o options, stderr *os.File) (r *runner, err error) {
+	r = &runner{options: o, ports: &ports{}, progress: newProgress(stderr)}
 	if r.self, err = os.Executable(); err != nil {
-		return false, err
+		return nil, err
 	}
 	r.dir = filepath.Join(o.dir, "run-"+time.Now().UTC().Format("20060102T150405"))
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+	r.progress.line(fmt.Sprintf("seed %d, %d commands a row, in %s", o.seed, o.commands, r.dir))
+	r.progress.tell("building")
+	return r, os.MkdirAll(r.dir, 0o700)
+}
+
+func (r *runner) close() { r.kafka.close() }
+
+// play plays the rows and writes the table; bad reports whether one of them is not zero.
+func play(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (bad bool, err error) {
+	r, err := newRunner(o, stderr)
+	if err != nil {
 		return false, err
 	}
-	r.progress.line(fmt.Sprintf("seed %d, %d rows of %d commands, in %s", o.seed, len(o.rows), o.commands, r.dir))
-	r.progress.tell("building")
+	defer r.close()
 	if r.binaries, err = buildAll(ctx, filepath.Join(o.dir, "bin"), o.dispatcher); err != nil {
 		return false, err
 	}
-	defer func() { r.kafka.close() }()
 	all, faults := []verdict{}, []string{}
 	for i, row := range sortedByBrokers(o.rows) {
 		if ctx.Err() != nil {

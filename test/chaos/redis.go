@@ -107,11 +107,16 @@ type store struct {
 	more []*server
 	// settings are what a client needs to reach it.
 	settings func(client int) []string
+
+	ports   *ports
+	dir     string
+	options []string
+	copies  int // replicas so far, to name the next one
 }
 
 // newStore starts one server, reached over links.
 func newStore(ctx context.Context, p *ports, dir string, options ...string) (s *store, err error) {
-	s = &store{}
+	s = &store{ports: p, dir: dir, options: options}
 	if s.primary, err = startServer(ctx, p, dir, "redis", options...); err != nil {
 		return s, err
 	}
@@ -132,14 +137,19 @@ func newReplicated(ctx context.Context, p *ports, dir string, options ...string)
 	if err != nil {
 		return s, err
 	}
-	return s, s.addReplica(ctx, p, dir, options...)
+	return s, s.addReplica(ctx)
 }
 
-func (s *store) addReplica(ctx context.Context, p *ports, dir string, options ...string) (err error) {
+// addReplica gives the primary a replica; one that it had before is forgotten.
+func (s *store) addReplica(ctx context.Context) (err error) {
+	if s.follow != nil {
+		s.follow.close()
+	}
+	s.copies++
 	if s.follow, err = newLink(s.primary.address()); err != nil {
 		return err
 	}
-	if s.replica, err = startServer(ctx, p, dir, "redis-replica", options...); err != nil {
+	if s.replica, err = startServer(ctx, s.ports, s.dir, fmt.Sprintf("redis-replica-%d", s.copies), s.options...); err != nil {
 		return err
 	}
 	if err := s.replica.do(ctx, "REPLICAOF", "127.0.0.1", s.follow.port()); err != nil {

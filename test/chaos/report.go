@@ -40,15 +40,11 @@ func columns() []column {
 	}
 }
 
-// writeTable writes one line a row; in Markdown where that is asked for.
+// writeTable writes one line a row.
 func writeTable(w io.Writer, faults []string, all []verdict, markdown bool) {
-	head, rule := []string{"fault"}, []string{"---"}
+	lines := [][]string{{"fault"}}
 	for _, c := range columns() {
-		head, rule = append(head, c.title), append(rule, "---:")
-	}
-	lines := [][]string{head}
-	if markdown {
-		lines = append(lines, rule)
+		lines[0] = append(lines[0], c.title)
 	}
 	for i, v := range all {
 		line := []string{faults[i]}
@@ -60,17 +56,25 @@ func writeTable(w io.Writer, faults []string, all []verdict, markdown bool) {
 		}
 		lines = append(lines, line)
 	}
-	if markdown {
+	writeLines(w, lines, markdown)
+}
+
+// writeLines writes a table whose first line is its head; in Markdown where that is asked for.
+func writeLines(w io.Writer, lines [][]string, markdown bool) {
+	if !markdown {
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, line := range lines {
-			fmt.Fprintln(w, "| "+strings.Join(line, " | ")+" |")
+			fmt.Fprintln(table, strings.Join(line, "\t"))
 		}
+		_ = table.Flush()
 		return
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, line := range lines {
-		fmt.Fprintln(table, strings.Join(line, "\t"))
+	for i, line := range lines {
+		fmt.Fprintln(w, "| "+strings.Join(line, " | ")+" |")
+		if i == 0 {
+			fmt.Fprintln(w, "|"+strings.Repeat(" --- |", len(line)))
+		}
 	}
-	_ = table.Flush()
 }
 
 // writeVerdict writes a verdict beside the logs of its row.

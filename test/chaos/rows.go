@@ -87,6 +87,10 @@ func rows() []row {
 			during: staleFailover(true),
 		},
 		{
+			name: "failover-wait", fault: "the same, with WAIT", redis: replicatedRedis, during: staleFailover(true),
+			settings: []string{"REDIS_WAIT_REPLICAS=1"},
+		},
+		{
 			name: "wait", fault: "the replica away, with WAIT", redis: replicatedRedis, during: replicaAway,
 			settings: []string{"REDIS_WAIT_REPLICAS=1"},
 		},
@@ -112,6 +116,10 @@ func rows() []row {
 			vendor: with(func(b *behaviour) { b.Resets, b.LostRequests = 0.05, 0.05 }),
 		},
 		{
+			name: "vendor-refuses", fault: "vendor: 5 % refused though charged",
+			vendor: with(func(b *behaviour) { b.Refusals = 0.05 }),
+		},
+		{
 			name: "query-lag", fault: "vendor: charges are hidden from questions for 3.5 s, 10 % of the replies lost",
 			vendor: with(func(b *behaviour) { b.QueryLag, b.LostReplies, b.Pending = 3500*time.Millisecond, 0.1, 0 }),
 		},
@@ -122,7 +130,11 @@ func rows() []row {
 				b.Doubled, b.Contrary, b.LostReplies = 0.3, 0.2, 0.05
 			}),
 		},
-		{name: "clocks", fault: "clocks 5 min ahead and behind, and set while running", dispatchers: 3, wrong: []int{1, 2}, before: wrongClocks, during: settingClocks},
+		{
+			name: "clocks", fault: "clocks 5 min ahead and behind, and set while running", dispatchers: 3, wrong: []int{1, 2},
+			before: wrongClocks, during: settingClocks,
+			vendor: with(func(b *behaviour) { b.QueryLag, b.LostReplies, b.Pending = 3500*time.Millisecond, 0.1, 0 }),
+		},
 		{name: "rolling", fault: "rolling restarts", cutCounts: true, during: rolling(2 * time.Second)},
 		{
 			name: "rolling-slow", fault: "rolling restarts under a slow vendor with a backlog", cutCounts: true, during: rolling(4 * time.Second),
@@ -271,7 +283,11 @@ func (s *stage) failOver(ctx context.Context, all bool) error {
 		}
 	}
 	s.note("failover")
-	return s.redis.promote(ctx)
+	if err := s.redis.promote(ctx); err != nil {
+		return err
+	}
+	hold(time.Second)
+	return s.redis.addReplica(ctx)
 }
 
 func replicaAway(ctx context.Context, s *stage) error {
@@ -634,7 +650,7 @@ func everything(ctx context.Context, s *stage) error {
 	}
 	s.rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
 	return every(ctx, 500*time.Millisecond, func(i int) error {
-		if i == len(faults)/2 { // once: afterwards there is no replica
+		if i == len(faults)/2 {
 			return s.failOver(ctx, false)
 		}
 		if err := faults[i%len(faults)](); err != nil {

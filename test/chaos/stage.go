@@ -243,9 +243,9 @@ func (s *stage) mend(ctx context.Context) error {
 // Bounds of the wait for everything to come to rest.
 const (
 	patience = 2 * time.Minute
-	// unmoved is how long nothing may move, though Kafka holds something uncommitted, before that is how it stays:
-	// longer than the longest delay topic and a rebalance after a kill together.
-	unmoved = 12 * time.Second
+	// unmoved is how long nothing may move before that is how it stays: longer than the longest delay topic and a
+	// rebalance after a kill together; much longer while an order has no end.
+	unmoved, stuck = 12 * time.Second, 40 * time.Second
 )
 
 // rest waits until each order has its end and the group has committed all that Kafka holds for it, parked copies too:
@@ -272,7 +272,7 @@ func (s *stage) rest(ctx context.Context) error {
 		if state != last {
 			last, since = state, time.Now()
 		}
-		if over == written && time.Since(since) > unmoved {
+		if still := time.Since(since); over == written && still > unmoved || still > stuck {
 			return nil
 		}
 		if !pause(ctx, 300*time.Millisecond) {

@@ -33,8 +33,9 @@ type behaviour struct {
 	// Latency of each call, and Spread: up to so much more.
 	Latency, Spread time.Duration
 	// LostRequests never arrive; LostReplies are charged and then nothing comes back; Errors are charged and answered
-	// with a 503; Resets are charged, and the reply breaks off in the middle.
-	LostRequests, LostReplies, Errors, Resets float64
+	// with a 503; Resets are charged, and the reply breaks off in the middle; Refusals are charged, and the envelope says
+	// that the submission was not accepted.
+	LostRequests, LostReplies, Errors, Resets, Refusals float64
 	// Slow submissions take SlowFor, longer than any caller waits; half of them are charged only at the end of it.
 	Slow    float64
 	SlowFor time.Duration
@@ -238,6 +239,11 @@ func (v *vendor) submit(w http.ResponseWriter, r *http.Request, args arguments) 
 		v.charge(args, how)
 		v.pause(takes)
 		hangUp(w, true)
+		return
+	case within(how.Refusals):
+		v.charge(args, how)
+		v.pause(takes)
+		write(w, `{"status":"-1","message":"system busy","response":null}`)
 		return
 	case within(how.Slow):
 		late := dice.Float64() < 0.5

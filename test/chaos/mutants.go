@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"paydispatch/test/overlay"
+)
+
+// mutant is a mechanism taken out, and the row that must not be zero then.
+type mutant struct {
+	// name is one of test/mutants, or edit is the mistake.
+	name, row string
+	danger    string
+	edit      *overlay.Edit
+}
+
+// mutants are mistakes that only real processes can show to be harmful. Those of test/mutants are planted by their
+// names, so that each text stands in one place.
+func mutants() []mutant {
+	return []mutant{
+		{name: "the position passes what is unfinished", row: "kill"},
+		{name: "a lease that is over is sent again", row: "kill"},
+		{name: "what failed is finished", row: "redis-aof"},
+		{name: "a loss is not seen by a new order", row: "group-gone"},
+		{name: "a missing epoch is no loss", row: "flushall"},
+		{name: "a start is always the first", row: "other-first"},
+		{name: "no settle delay", row: "query-lag"},
+		{name: "a missing order counts at once", row: "query-lag"},
+		{name: "a refusal is a failure", row: "vendor-refuses"},
+		{name: "a verdict is decided anew", row: "callbacks"},
+		{name: "an event id changes with its time", row: "replay-forgot"},
+		{name: "an abandoned message counts as done", row: "rolling-slow"},
+		{
+			name: "an unclear outcome is sent again", row: "vendor-lost", danger: "what was executed is executed once more",
+			edit: &overlay.Edit{
+				File: "internal/commands/advance.go",
+				Old:  "	return m.unclear(m.now, \"the gateway's answer did not arrive or could not be read (\"+e.Code+\")\")\n",
+				New:  "	return m.send()\n",
+			},
+		},
+		{
+			name: "clocks are not compared", row: "clocks", danger: "a settle delay by a wrong clock is none",
+			edit: &overlay.Edit{
+				File: "internal/idempotency/clock/clock.go", Old: "	if r.Tolerance == 0 {\n		return nil\n	}\n	if last.IsZero() {",
+				New: "	if true {\n		return nil\n	}\n	if last.IsZero() {",
+			},
+		},
+		{
+			name: "replicas that do not have a write are overlooked", row: "failover-wait", danger: "a failover forgets it",
+			edit: &overlay.Edit{
+				File: "internal/idempotency/redisstore/store.go",
+				Old:  "reply.acked < int64(s.config.Replicas)", New: "reply.acked < int64(s.config.Replicas) && false",
+			},
+		},
+	}
+}
+
+// edits returns what each mutant changes: those of test/mutants say it themselves.
+func edits(ctx context.Context) (map[string]overlay.Edit, map[string]string, error) {
+	command := exec.CommandContext(ctx, "go", "run", "./test/mutants", "-edits")
+	command.Stderr = os.Stderr
+	raw, err := command.Output()
+	if err != nil {
+		return nil, nil, fmt.Errorf("test/mutants -edits: %w", err)
+	}
+	changes, dangers := map[string]overlay.Edit{}, map[string]string{}
+	for d := json.NewDecoder(strings.NewReader(string(raw))); ; {
+		var e struct{ Name, Danger, File, Old, New string }
+		if err := d.Decode(&e); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, nil, err
+		}
+		changes[e.Name], dangers[e.Name] = overlay.Edit{File: e.File, Old: e.Old, New: e.New}, e.Danger
+	}
+	for _, m := range mutants() {
+		if m.edit != nil {
+			changes[m.name], dangers[m.name] = *m.edit, m.danger
+		}
+	}
+	return changes, dangers, nil
+}
+
+// tryMutants plays each mutant's row with its mistake and writes a table; bad reports whether one went unnoticed.
+func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (bad bool, err error) {
+	changes, dangers, err := edits(ctx)
+	if err != nil {
+		return false, err
+	}
+	byName := map[string]row{}
+	for _, r := range rows() {
+		byName[r.name] = r
+	}
+	r, err := newRunner(o, stderr)
+	if err != nil {
+		return false, err
+	}
+	defer r.close()
+	root, err := goroot(ctx)
+	if err != nil {
+		return false, err
+	}
+	if r.binaries, err = buildAll(ctx, filepath.Join(o.dir, "bin"), ""); err != nil {
+		return false, err
+	}
+	lines := [][]string{{"mechanism taken out", "what it leads to", "row", "found"}}
+	for i, m := range mutants() {
+		if ctx.Err() != nil || !o.only.MatchString(m.name) && !o.only.MatchString(m.row) {
+			continue
+		}
+		edit, ok := changes[m.name]
+		if !ok {
+			return true, fmt.Errorf("test/mutants has no mistake %q any more", m.name)
+		}
+		r.progress.tell("building: " + m.name)
+		if r.binaries.dispatcher, err = build(ctx, filepath.Join(r.dir, "bin"), "dispatcher", append(clock(root), edit)...); err != nil {
+			return true, err
+		}
+		r.progress.line("with the mistake: " + m.name)
+		v := r.playRow(ctx, byName[m.row], fmt.Sprintf("%2d", i+1))
+		_ = os.Rename(filepath.Join(r.dir, m.row), filepath.Join(r.dir, fmt.Sprintf("%d-%s", i+1, m.row)))
+		lines = append(lines, []string{m.name, dangers[m.name], byName[m.row].fault, found(v)})
+		bad = bad || v.zero()
+	}
+	fmt.Fprintln(stdout)
+	writeLines(stdout, lines, o.table != "")
+	return bad, ctx.Err()
+}
+
+// found says what a row noticed.
+func found(v verdict) string {
+	var all []string
+	for _, c := range []struct {
+		what string
+		n    int
+	}{
+		{"charged twice", v.Twice}, {"charged, not ordered", v.Unordered}, {"without an end", v.Endless},
+		{"contradictory", v.Contradictory}, {"never sent though unresolved", v.NeverSent},
+	} {
+		if c.n > 0 {
+			all = append(all, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	if v.CutCounts && v.Cut > 0 {
+		all = append(all, fmt.Sprintf("%d calls cut", v.Cut))
+	}
+	all = append(all, v.Faults...)
+	if len(all) == 0 {
+		return "NOTHING"
+	}
+	return strings.Join(all, ", ")
+}

@@ -127,21 +127,23 @@ func goroot(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(raw)), err
 }
 
-// buildAll builds what the rows need into dir; a dispatcher that was given is taken as it is.
+// buildAll builds what the rows need into dir, with edits beside the clock; a dispatcher that was given is taken as it
+// is.
 func buildAll(ctx context.Context, dir, given string, edits ...overlay.Edit) (b binaries, err error) {
 	root, err := goroot(ctx)
 	if err != nil {
 		return b, err
 	}
+	plain := filepath.Join(dir, "plain")
 	edits = append(clock(root), edits...)
 	if b.dispatcher = given; given == "" {
-		if b.dispatcher, err = build(ctx, filepath.Join(dir, "plain"), "dispatcher", edits...); err != nil {
+		if b.dispatcher, err = build(ctx, plain, "dispatcher", edits...); err != nil {
 			return b, err
 		}
 	}
-	if b.newer, err = build(ctx, filepath.Join(dir, "newer"), "dispatcher", append(edits, newer()...)...); err != nil {
+	if b.ingest, err = build(ctx, plain, "callback-ingest", edits...); err != nil {
 		return b, err
 	}
-	b.ingest, err = build(ctx, filepath.Join(dir, "plain"), "callback-ingest", edits...)
+	b.newer, err = build(ctx, filepath.Join(dir, "newer"), "dispatcher", append(edits, newer()...)...)
 	return b, err
 }

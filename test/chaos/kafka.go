@@ -180,8 +180,9 @@ func newBroker(p *ports, dir string, id int, controllers []int) (*broker, error)
 		"listener.security.protocol.map": strings.Join(protocols, ","), "inter.broker.listener.name": "PEERS",
 		"auto.create.topics.enable": false, "group.initial.rebalance.delay.ms": 0, "group.min.session.timeout.ms": 1000,
 		// A broker that was killed can register again only when its session is over.
-		"broker.heartbeat.interval.ms": 500, "broker.session.timeout.ms": 3000, "replica.lag.time.max.ms": 3000,
-		"controlled.shutdown.enable":       true,
+		"broker.heartbeat.interval.ms": 500, "broker.session.timeout.ms": 5000, "replica.lag.time.max.ms": 3000,
+		// Defaults would have a busy machine elect controllers all the time.
+		"controller.quorum.fetch.timeout.ms": 4000, "controller.quorum.request.timeout.ms": 4000,
 		"offsets.topic.replication.factor": copies, "offsets.topic.num.partitions": 4,
 		"transaction.state.log.replication.factor": copies, "transaction.state.log.min.isr": min(copies, 2),
 		"transaction.state.log.num.partitions":             2,
@@ -226,7 +227,7 @@ func (c *cluster) ways(client int) []*link {
 
 // await waits until every broker is part of the cluster.
 func (c *cluster) await(ctx context.Context) error {
-	return eventually(ctx, time.Minute, "the brokers", func(ctx context.Context) error {
+	return eventually(ctx, 2*time.Minute, "the brokers", func(ctx context.Context) error {
 		for _, b := range c.brokers {
 			if !b.process.alive() {
 				return fmt.Errorf("%s has ended: see its log in %s", b.name, b.dir)
@@ -294,7 +295,7 @@ func (c *cluster) led(ctx context.Context) error {
 
 // prefer gives every partition back to its first broker.
 func (c *cluster) prefer(ctx context.Context) error {
-	return eventually(ctx, 15*time.Second, "the leaders", func(ctx context.Context) error {
+	return eventually(ctx, time.Minute, "the leaders", func(ctx context.Context) error {
 		done, err := c.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil)
 		if err != nil {
 			return err

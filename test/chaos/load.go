@@ -21,12 +21,12 @@ type load struct {
 	failed atomic.Pointer[error]
 }
 
-// repeatShare of the orders are written twice, otherShare of those under another requestId; the second comes within
-// repeatWithin.
+// repeatShare of the orders are written twice, otherShare of those under another requestId; the second comes within a
+// repeatWithin-th of the time over which all are written.
 const (
 	repeatShare  = 0.25
 	otherShare   = 0.2
-	repeatWithin = 4 * time.Second
+	repeatWithin = 5
 )
 
 func newLoad(brokers []string, l *ledger, seed uint64, options ...kgo.Opt) (*load, error) {
@@ -59,7 +59,7 @@ func (l *load) plan(part string, commands int, over time.Duration) []writing {
 		at := over * time.Duration(i) / time.Duration(commands)
 		all = append(all, writing{at, name, "r-" + name})
 		if l.rand.Float64() < repeatShare {
-			again := writing{at + time.Duration(l.rand.Float64()*float64(repeatWithin)), name, "r-" + name}
+			again := writing{at + time.Duration(l.rand.Float64()*float64(over/repeatWithin)), name, "r-" + name}
 			if l.rand.Float64() < otherShare {
 				again.request = "s-" + name
 			}

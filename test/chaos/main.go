@@ -75,6 +75,7 @@ type options struct {
 	seed       uint64
 	commands   int
 	over       time.Duration
+	atOnce     int
 	dispatcher string
 	dir        string
 	table      string
@@ -99,6 +100,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.Uint64Var(&o.seed, "seed", 0, "of everything that is left to chance; 0 takes one by chance")
 	flags.IntVar(&o.commands, "commands", 0, "commands a row")
 	flags.DurationVar(&o.over, "over", 0, "the time over which a row's commands are written")
+	flags.IntVar(&o.atOnce, "at-once", 0, "rows that are played at the same time, each on brokers of its own (1; 2 in the short form)")
 	flags.StringVar(&o.dispatcher, "dispatcher", "", "a dispatcher's program to try instead of building one")
 	flags.StringVar(&o.dir, "dir", filepath.Join(".cache", "chaos"), "folder for programs, parts and logs")
 	flags.StringVar(&o.table, "table", "", "write the table in Markdown to this file too")
@@ -122,9 +124,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if len(o.rows) == 0 && !o.mutants {
 		return o, fmt.Errorf("no row's name matches %q: -list shows them", *only)
 	}
-	commands, over := fullCommands, fullOver
+	commands, over, atOnce := fullCommands, fullOver, 1
 	if *short {
-		commands, over = shortCommands, shortOver
+		commands, over, atOnce = shortCommands, shortOver, 2
+	}
+	if o.atOnce <= 0 {
+		o.atOnce = atOnce
 	}
 	if o.commands == 0 {
 		o.commands = commands
@@ -144,14 +149,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o, err
 }
 
-// runner plays rows one after another; those of the same kind of Kafka share the brokers.
+// runner is what all workers share.
 type runner struct {
 	options
 	self     string
-	binaries binaries
 	ports    *ports
 	dir      string
-	kafka    *cluster
 	progress *progress
 }
 
@@ -162,11 +165,9 @@ func newRunner(o options, stderr *os.File) (r *runner, err error) {
 	}
 	r.dir = filepath.Join(o.dir, "run-"+time.Now().UTC().Format("20060102T150405"))
 	r.progress.line(fmt.Sprintf("seed %d, %d commands a row, in %s", o.seed, o.commands, r.dir))
-	r.progress.tell("building")
+	r.progress.tell("", "building")
 	return r, os.MkdirAll(r.dir, 0o700)
 }
-
-func (r *runner) close() { r.kafka.close() }
 
 // play plays the rows and writes the table; bad reports whether one of them is not zero.
 func play(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (bad bool, err error) {
@@ -174,17 +175,18 @@ func play(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (ba
 	if err != nil {
 		return false, err
 	}
-	defer r.close()
-	if r.binaries, err = buildAll(ctx, filepath.Join(o.dir, "bin"), o.dispatcher); err != nil {
+	programs, err := buildAll(ctx, filepath.Join(o.dir, "bin"), o.dispatcher)
+	if err != nil {
 		return false, err
 	}
-	all, faults := []verdict{}, []string{}
-	for i, row := range sortedByBrokers(o.rows) {
-		if ctx.Err() != nil {
-			break
+	played := r.playAll(ctx, programs)
+	var all []verdict
+	var faults []string
+	for i, v := range played {
+		if v.Row == "" {
+			continue // interrupted before
 		}
-		v := r.playRow(ctx, row, fmt.Sprintf("%2d of %d", i+1, len(o.rows)))
-		all, faults = append(all, v), append(faults, row.fault)
+		all, faults = append(all, v), append(faults, o.rows[i].fault)
 		bad = bad || !v.zero()
 	}
 	fmt.Fprintln(stdout)
@@ -197,40 +199,85 @@ func play(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (ba
 	if bad {
 		fmt.Fprintf(stdout, "\nnot all is zero; the logs and verdicts of those rows are in %s, the seed is %d\n", r.dir, o.seed)
 	} else if !o.keep && ctx.Err() == nil {
-		defer func() { _ = os.RemoveAll(r.dir) }()
+		err = errors.Join(err, os.RemoveAll(r.dir))
 	}
 	return bad, errors.Join(err, ctx.Err())
 }
 
-// sortedByBrokers puts the rows with one broker first, so that each Kafka is started once.
-func sortedByBrokers(all []row) []row {
-	var one, more []row
-	for _, r := range all {
-		if r.brokers == 1 {
-			one = append(one, r)
+// playAll shares the rows among workers. The first begins with those that need three brokers, so that they run beside
+// rows that need less.
+func (r *runner) playAll(ctx context.Context, programs binaries) []verdict {
+	verdicts := make([]verdict, len(r.rows))
+	var one, three []int
+	for i, row := range r.rows {
+		if row.brokers == 1 {
+			one = append(one, i)
 		} else {
-			more = append(more, r)
+			three = append(three, i)
 		}
 	}
-	return append(one, more...)
+	var mu sync.Mutex
+	var begun int
+	next := func(queues ...*[]int) (i, nth int, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, q := range queues {
+			if len(*q) > 0 && ctx.Err() == nil {
+				i, *q = (*q)[0], (*q)[1:]
+				begun++
+				return i, begun, true
+			}
+		}
+		return 0, 0, false
+	}
+	var all sync.WaitGroup
+	for id := range r.atOnce {
+		all.Go(func() {
+			w := &worker{runner: r, id: id}
+			defer w.close()
+			queues := []*[]int{&one}
+			if id == 0 {
+				queues = []*[]int{&three, &one}
+			}
+			for {
+				i, nth, ok := next(queues...)
+				if !ok {
+					return
+				}
+				verdicts[i] = w.playRow(ctx, r.rows[i], programs, fmt.Sprintf("%2d of %d", nth, len(r.rows)))
+			}
+		})
+	}
+	all.Wait()
+	return verdicts
 }
 
-// cluster returns the brokers for a row, all of them running.
-func (r *runner) cluster(ctx context.Context, brokers int) error {
-	if r.kafka != nil && len(r.kafka.brokers) != brokers {
-		r.kafka.close()
-		r.kafka = nil
+// worker plays rows one after another; those that follow each other with the same number of brokers share them.
+type worker struct {
+	*runner
+	id    int
+	kafka *cluster
+}
+
+func (w *worker) close() {
+	w.kafka.close()
+	w.kafka = nil
+}
+
+// cluster starts the brokers for a row, or mends those that run.
+func (w *worker) cluster(ctx context.Context, brokers int) error {
+	if w.kafka != nil && len(w.kafka.brokers) != brokers {
+		w.close()
 	}
-	if r.kafka != nil {
-		return r.kafka.restore(ctx)
+	if w.kafka != nil {
+		return w.kafka.restore(ctx)
 	}
-	dir := filepath.Join(r.dir, fmt.Sprintf("kafka-of-%d", brokers))
+	dir := filepath.Join(w.dir, fmt.Sprintf("kafka-%d-of-%d", w.id+1, brokers))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	r.progress.tell(fmt.Sprintf("Kafka with %d brokers starts", brokers))
 	var err error
-	r.kafka, err = startCluster(ctx, r.ports, r.root, dir, brokers)
+	w.kafka, err = startCluster(ctx, w.ports, w.root, dir, brokers)
 	return err
 }
 
@@ -238,29 +285,29 @@ func (r *runner) cluster(ctx context.Context, brokers int) error {
 const rowTime = 8 * time.Minute
 
 // playRow plays one row and returns its verdict.
-func (r *runner) playRow(ctx context.Context, row row, place string) (v verdict) {
+func (w *worker) playRow(ctx context.Context, row row, programs binaries, place string) (v verdict) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, rowTime)
 	defer cancel()
-	v = verdict{Row: row.name, Seed: r.seed}
+	v = verdict{Row: row.name, Seed: w.seed}
 	s := &stage{
-		row: row, binaries: r.binaries, ports: r.ports, seed: r.seed, rand: rand.New(rand.NewPCG(r.seed, 2)),
-		dir: filepath.Join(r.dir, row.name), group: fmt.Sprintf("chaos-%s-%d", row.name, began.UnixMilli()),
-		commands: r.commands, over: r.over,
+		row: row, binaries: programs, ports: w.ports, seed: w.seed, rand: rand.New(rand.NewPCG(w.seed, 2)),
+		dir: filepath.Join(w.dir, row.name), group: fmt.Sprintf("chaos-%s-%d", row.name, began.UnixMilli()),
+		commands: w.commands, over: w.over,
 	}
 	fail := func(err error) {
 		if err != nil {
 			v.Faults = append(v.Faults, err.Error())
 		}
 	}
-	if err := r.cluster(ctx, row.brokers); err != nil {
-		r.kafka.close()
-		r.kafka = nil
+	s.say("brokers")
+	stopTelling := w.tell(s, place)
+	if err := w.cluster(ctx, row.brokers); err != nil {
+		w.close()
 		fail(err)
 	} else {
-		s.kafka = r.kafka
-		stopTelling := r.tell(s, place)
-		err := s.open(ctx, r.self)
+		s.kafka = w.kafka
+		err := s.open(ctx, w.self)
 		if err == nil {
 			err = s.play(ctx)
 		}
@@ -272,21 +319,21 @@ func (r *runner) playRow(ctx context.Context, row row, place string) (v verdict)
 		}
 		fail(err)
 		s.close()
-		stopTelling()
 	}
+	stopTelling()
 	v.Took = time.Since(began)
-	r.conclude(s, v, place)
+	w.conclude(s, v, place)
 	return v
 }
 
 // tell shows how a row goes on until it is told to stop.
-func (r *runner) tell(s *stage, place string) (stop func()) {
+func (w *worker) tell(s *stage, place string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var telling sync.WaitGroup
 	telling.Go(func() {
 		for {
 			doing, written, ended := s.progress()
-			r.progress.tell(fmt.Sprintf("%s  %s: %d written, %d ended; %s", place, s.row.name, written, ended, doing))
+			w.progress.tell(place, fmt.Sprintf("%s  %s: %d written, %d ended; %s", place, s.row.name, written, ended, doing))
 			if !pause(ctx, 500*time.Millisecond) {
 				return
 			}
@@ -296,15 +343,15 @@ func (r *runner) tell(s *stage, place string) (stop func()) {
 }
 
 // conclude writes a row's line and keeps what a failure needs.
-func (r *runner) conclude(s *stage, v verdict, place string) {
+func (w *worker) conclude(s *stage, v verdict, place string) {
 	word := "ok"
 	if !v.zero() {
 		word = "NOT ZERO"
 	}
-	r.progress.line(fmt.Sprintf("%s  %-21s %-8s %d commands, %d charges; twice %d, not ordered %d, endless %d, contradictory %d, "+
+	w.progress.line(fmt.Sprintf("%s  %-21s %-8s %d commands, %d charges; twice %d, not ordered %d, endless %d, contradictory %d, "+
 		"never sent %d, cut %d; longest %.1f s, %d questions; %.0f s%s", place, v.Row, word, v.Commands, v.Charges, v.Twice, v.Unordered,
 		v.Endless, v.Contradictory, v.NeverSent, v.Cut, v.Longest.Seconds(), v.Questions, v.Took.Seconds(), described(v.Faults)))
-	if v.zero() && !r.keep {
+	if v.zero() && !w.keep {
 		_ = os.RemoveAll(s.dir)
 		return
 	}

@@ -103,14 +103,8 @@ func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.Fil
 	if err != nil {
 		return false, err
 	}
-	defer r.close()
-	root, err := goroot(ctx)
-	if err != nil {
-		return false, err
-	}
-	if r.binaries, err = buildAll(ctx, filepath.Join(o.dir, "bin"), ""); err != nil {
-		return false, err
-	}
+	w := &worker{runner: r}
+	defer w.close()
 	lines := [][]string{{"mechanism taken out", "what it leads to", "row", "found"}}
 	for i, m := range mutants() {
 		if ctx.Err() != nil || !o.only.MatchString(m.name) && !o.only.MatchString(m.row) {
@@ -120,19 +114,24 @@ func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.Fil
 		if !ok {
 			return true, fmt.Errorf("test/mutants has no mistake %q any more", m.name)
 		}
-		r.progress.tell("building: " + m.name)
-		if r.binaries.dispatcher, err = build(ctx, filepath.Join(r.dir, "bin"), "dispatcher", append(clock(root), edit)...); err != nil {
+		r.progress.line("with the mistake: " + m.name)
+		programs, err := buildAll(ctx, filepath.Join(r.dir, "bin"), "", edit)
+		if err != nil {
 			return true, err
 		}
-		r.progress.line("with the mistake: " + m.name)
-		v := r.playRow(ctx, byName[m.row], fmt.Sprintf("%2d", i+1))
+		v := w.playRow(ctx, byName[m.row], programs, fmt.Sprintf("%2d of %d", i+1, len(mutants())))
 		_ = os.Rename(filepath.Join(r.dir, m.row), filepath.Join(r.dir, fmt.Sprintf("%d-%s", i+1, m.row)))
 		lines = append(lines, []string{m.name, dangers[m.name], byName[m.row].fault, found(v)})
 		bad = bad || v.zero()
 	}
 	fmt.Fprintln(stdout)
-	writeLines(stdout, lines, o.table != "")
-	return bad, ctx.Err()
+	writeLines(stdout, lines, false)
+	if o.table != "" {
+		var text strings.Builder
+		writeLines(&text, lines, true)
+		err = os.WriteFile(o.table, []byte(text.String()), 0o644)
+	}
+	return bad, errors.Join(err, ctx.Err())
 }
 
 // found says what a row noticed.

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 )
@@ -86,34 +89,49 @@ func writeVerdict(dir string, v verdict) error {
 	return os.WriteFile(filepath.Join(dir, "verdict.json"), append(raw, '\n'), 0o600)
 }
 
-// progress is the line that tells what goes on: on a terminal one that changes, elsewhere a new one now and then.
+// progress tells what goes on: on a terminal in one line that changes, elsewhere in a new one now and then.
 type progress struct {
 	out      *os.File
 	terminal bool
-	last     string
-	told     time.Time
+
+	mu    sync.Mutex
+	going map[string]string // by place
+	told  time.Time
 }
 
 func newProgress(out *os.File) *progress {
 	info, err := out.Stat()
-	return &progress{out: out, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
+	return &progress{out: out, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0, going: map[string]string{}}
 }
 
 // between is how often a line is written where none can be changed.
 const between = 10 * time.Second
 
-func (p *progress) tell(text string) {
-	switch {
+// tell says how the row of a place goes on; "" ends it.
+func (p *progress) tell(place, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.going[place] = text
+	if text == "" {
+		delete(p.going, place)
+	}
+	var all []string
+	for _, place := range slices.Sorted(maps.Keys(p.going)) {
+		all = append(all, strings.TrimSpace(place+"  "+p.going[place]))
+	}
+	switch line := strings.Join(all, " | "); {
 	case p.terminal:
-		fmt.Fprintf(p.out, "\r\x1b[K%s", text)
-	case time.Since(p.told) >= between:
-		fmt.Fprintln(p.out, text)
+		fmt.Fprintf(p.out, "\r\x1b[K%s", line)
+	case time.Since(p.told) >= between && line != "":
+		fmt.Fprintln(p.out, line)
 		p.told = time.Now()
 	}
 }
 
 // line writes one that stays.
 func (p *progress) line(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.terminal {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}

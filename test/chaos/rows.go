@@ -36,8 +36,17 @@ type row struct {
 // usual is the vendor of rows that are not about it.
 func usual() behaviour {
 	return behaviour{
-		Latency: 20 * time.Millisecond, Spread: 30 * time.Millisecond, Declined: 0.05, Pending: 0.1, PendingFor: 1500 * time.Millisecond,
+		Latency: 20 * time.Millisecond, Spread: 30 * time.Millisecond, Declined: 0.05, Called: 0.5,
+		Pending: 0.1, PendingFor: 1500 * time.Millisecond,
 	}
+}
+
+// mute is one that never calls back, so that only questions find out.
+func mute(change func(*behaviour)) behaviour {
+	return with(func(b *behaviour) {
+		b.Called = 0
+		change(b)
+	})
 }
 
 // with is the usual vendor with a change.
@@ -105,35 +114,35 @@ func rows() []row {
 			name: "net-slow", fault: "network delayed between each pair", redis: replicatedRedis,
 			during: eachPair(func(l *link) { l.slow(300 * time.Millisecond) }),
 		},
-		{name: "vendor-lost", fault: "vendor: 5 % of the replies lost after the charge", vendor: with(func(b *behaviour) { b.LostReplies = 0.05 })},
+		{name: "vendor-lost", fault: "vendor: 5 % of the replies lost after the charge", vendor: mute(func(b *behaviour) { b.LostReplies = 0.05 })},
 		{
 			name: "vendor-slow", fault: "vendor: 5 % slower than any timeout, half charged at the end",
-			vendor: with(func(b *behaviour) { b.Slow, b.SlowFor = 0.05, 1700*time.Millisecond }),
+			vendor: mute(func(b *behaviour) { b.Slow, b.SlowFor = 0.05, 1700*time.Millisecond }),
 		},
-		{name: "vendor-5xx", fault: "vendor: 5 % answered with a 503 after the charge", vendor: with(func(b *behaviour) { b.Errors = 0.05 })},
+		{name: "vendor-5xx", fault: "vendor: 5 % answered with a 503 after the charge", vendor: mute(func(b *behaviour) { b.Errors = 0.05 })},
 		{
 			name: "vendor-resets", fault: "vendor: 5 % reset in the reply, 5 % lost before the charge",
-			vendor: with(func(b *behaviour) { b.Resets, b.LostRequests = 0.05, 0.05 }),
+			vendor: mute(func(b *behaviour) { b.Resets, b.LostRequests = 0.05, 0.05 }),
 		},
 		{
 			name: "vendor-refuses", fault: "vendor: 5 % refused though charged",
-			vendor: with(func(b *behaviour) { b.Refusals = 0.05 }),
+			vendor: mute(func(b *behaviour) { b.Refusals = 0.05 }),
 		},
 		{
 			name: "query-lag", fault: "vendor: charges are hidden from questions for 3.5 s, 10 % of the replies lost",
-			vendor: with(func(b *behaviour) { b.QueryLag, b.LostReplies, b.Pending = 3500*time.Millisecond, 0.1, 0 }),
+			vendor: mute(func(b *behaviour) { b.QueryLag, b.LostReplies, b.Pending = 3500*time.Millisecond, 0.1, 0 }),
 		},
 		{
 			name: "callbacks", fault: "callbacks doubled, early, late, contrary",
 			vendor: with(func(b *behaviour) {
-				b.Pending, b.Early, b.Late, b.LateFor = 0.5, 0.3, 0.3, 5*time.Second
+				b.Called, b.Pending, b.Early, b.Late, b.LateFor = 1, 0.5, 0.3, 0.3, 5*time.Second
 				b.Doubled, b.Contrary, b.LostReplies = 0.3, 0.2, 0.05
 			}),
 		},
 		{
 			name: "clocks", fault: "clocks 5 min ahead and behind, and set while running", dispatchers: 3, wrong: []int{1, 2},
 			before: wrongClocks, during: settingClocks,
-			vendor: with(func(b *behaviour) { b.QueryLag, b.LostReplies, b.Pending = 3500*time.Millisecond, 0.1, 0 }),
+			vendor: mute(func(b *behaviour) { b.QueryLag, b.LostReplies, b.Pending = 3500*time.Millisecond, 0.1, 0 }),
 		},
 		{name: "rolling", fault: "rolling restarts", cutCounts: true, during: rolling(2 * time.Second)},
 		{

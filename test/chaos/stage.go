@@ -103,13 +103,15 @@ func (s *stage) services() []*service { return append(slices.Clone(s.fleet), s.i
 
 // ready waits for every service but those whose clock is wrong on purpose.
 func (s *stage) ready(ctx context.Context) error {
-	var problems []error
-	for i, one := range s.services() {
-		if slices.Contains(s.row.wrong, i) {
-			continue
+	all := s.services()
+	problems := make([]error, len(all))
+	var waiting sync.WaitGroup
+	for i, one := range all {
+		if !slices.Contains(s.row.wrong, i) {
+			waiting.Go(func() { problems[i] = one.ready(ctx) })
 		}
-		problems = append(problems, one.ready(ctx))
 	}
+	waiting.Wait()
 	return errors.Join(problems...)
 }
 

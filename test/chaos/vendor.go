@@ -44,11 +44,11 @@ type behaviour struct {
 	// Declined orders are refused by the bank: no money moves. Pending ones have their verdict after PendingFor.
 	Declined, Pending float64
 	PendingFor        time.Duration
-	// Early orders are called back before the submission is answered, Late ones LateFor after the verdict; Doubled
-	// callbacks come three times; Contrary orders have another callback, with the opposite word, after the true one was
-	// taken.
-	Early, Late, Doubled, Contrary float64
-	LateFor                        time.Duration
+	// Called orders are called back. Of those, Early ones before the submission is answered, Late ones LateFor after the
+	// verdict, Doubled ones three times; Contrary ones have another callback, with the opposite word, after the true one
+	// was taken.
+	Called, Early, Late, Doubled, Contrary float64
+	LateFor                                time.Duration
 }
 
 // order is what the double knows of one.
@@ -86,6 +86,7 @@ type vendor struct {
 	mu      sync.Mutex
 	how     behaviour
 	journal journal
+	tries   map[string]int // submissions of each order, those that were lost too
 	// away ends what still runs when the double stops.
 	away context.Context
 }
@@ -106,7 +107,7 @@ func vendorRole(ctx context.Context, args []string) error {
 	defer func() { _ = out.Close() }()
 	v := &vendor{
 		seed: *seed, file: out, away: ctx, calls: &http.Client{Timeout: 5 * time.Second},
-		journal: journal{Orders: map[string]*order{}},
+		journal: journal{Orders: map[string]*order{}}, tries: map[string]int{},
 	}
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
@@ -206,10 +207,8 @@ func (v *vendor) submit(w http.ResponseWriter, r *http.Request, args arguments) 
 	how := v.current()
 	v.mu.Lock()
 	v.journal.Running++
-	tries := 0
-	if o := v.journal.Orders[args.BizOrderNo]; o != nil {
-		tries = o.Submissions
-	}
+	v.tries[args.BizOrderNo]++
+	tries := v.tries[args.BizOrderNo]
 	v.mu.Unlock()
 	defer func() {
 		v.mu.Lock()
@@ -272,7 +271,7 @@ func (v *vendor) submit(w http.ResponseWriter, r *http.Request, args arguments) 
 func (v *vendor) charge(args arguments, how behaviour) string {
 	name := args.BizOrderNo
 	dice := v.dice("order", name)
-	declined, pending := dice.Float64() < how.Declined, dice.Float64() < how.Pending
+	declined, pending, called := dice.Float64() < how.Declined, dice.Float64() < how.Pending, dice.Float64() < how.Called
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	o := v.journal.Orders[name]
@@ -289,7 +288,7 @@ func (v *vendor) charge(args arguments, how behaviour) string {
 		o.Charges++
 	}
 	fmt.Fprintf(v.file, "%s %s submission %d, charge %d\n", now.UTC().Format(time.RFC3339Nano), name, o.Submissions, o.Charges)
-	if args.NotifyURL != "" && !o.called {
+	if args.NotifyURL != "" && called && !o.called {
 		o.called = true
 		go v.callBack(args, o, how)
 	}

@@ -22,7 +22,7 @@ func double(t *testing.T, how behaviour, notify string) (*vendor, *withhold.Clie
 	t.Helper()
 	v := &vendor{
 		seed: 1, file: io.Discard, away: t.Context(), calls: &http.Client{Timeout: 5 * time.Second}, how: how,
-		journal: journal{Orders: map[string]*order{}},
+		journal: journal{Orders: map[string]*order{}}, tries: map[string]int{},
 	}
 	server := httptest.NewServer(http.HandlerFunc(v.gateway))
 	t.Cleanup(server.Close)
@@ -163,7 +163,7 @@ func TestCallbacks(t *testing.T) {
 		heard = append(heard, callback.PayStatus)
 	}))
 	t.Cleanup(ingest.Close)
-	_, client := double(t, behaviour{Doubled: 1, Contrary: 1}, ingest.URL+"/"+strings.Repeat("t", 40))
+	_, client := double(t, behaviour{Called: 1, Doubled: 1, Contrary: 1}, ingest.URL+"/"+strings.Repeat("t", 40))
 	_, err := client.Send(t.Context(), command("A"))
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {

@@ -29,7 +29,7 @@ const (
 func timings() (shared, dispatcher []string) {
 	shared = []string{
 		"PARK_TIERS=" + parkTiers, "WITHHOLD_LEASE=" + lease.String(), "WITHHOLD_SETTLE=" + settle.String(),
-		"WITHHOLD_DEADLINE=1m", "REDIS_TIMEOUT=500ms", "REDIS_WAIT_TIMEOUT=300ms", "REDIS_BUCKETS=64",
+		"WITHHOLD_DEADLINE=150s", "WITHHOLD_MAX_SENDS=10", "REDIS_TIMEOUT=500ms", "REDIS_WAIT_TIMEOUT=300ms", "REDIS_BUCKETS=64",
 		"POD_GRACE=" + podGrace.String(), "READY_GRACE=3s",
 	}
 	return shared, []string{
@@ -123,7 +123,7 @@ func (s *service) stop() error {
 // ready waits until it says that it may be given work.
 func (s *service) ready(ctx context.Context) error {
 	client := &http.Client{Timeout: time.Second}
-	return eventually(ctx, 40*time.Second, s.name+" ready", func(ctx context.Context) error {
+	return eventually(ctx, time.Minute, s.name+" ready", func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/readyz", nil)
 		if err != nil {
 			return err

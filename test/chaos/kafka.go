@@ -260,7 +260,7 @@ func (c *cluster) restore(ctx context.Context) error {
 
 // renew deletes the topics and creates them, so that a row begins with empty ones.
 func (c *cluster) renew(ctx context.Context) error {
-	return eventually(ctx, time.Minute, "new topics", func(ctx context.Context) error {
+	return eventually(ctx, 3*time.Minute, "new topics", func(ctx context.Context) error {
 		found, err := c.admin.ListTopics(ctx)
 		if err != nil {
 			return err

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Exit codes beside 0.
@@ -56,6 +58,7 @@ func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) 
 	if o.mutants {
 		perform = tryMutants
 	}
+	redis.SetLogger(quiet{})
 	bad, err := perform(ctx, o, stdout, stderr)
 	if err != nil {
 		fmt.Fprintln(stderr, "chaos:", err)
@@ -282,7 +285,7 @@ func (w *worker) cluster(ctx context.Context, brokers int) error {
 }
 
 // rowTime bounds a row, whatever happens.
-const rowTime = 8 * time.Minute
+const rowTime = 12 * time.Minute
 
 // playRow plays one row and returns its verdict.
 func (w *worker) playRow(ctx context.Context, row row, programs binaries, place string) (v verdict) {

@@ -618,7 +618,6 @@ func everything(ctx context.Context, s *stage) error {
 			d.signal(sigcont)
 			return nil
 		},
-		func() error { return s.redis.primary.do(ctx, "FLUSHALL") },
 		func() error {
 			s.redis.primary.process.kill()
 			hold(300 * time.Millisecond)
@@ -658,9 +657,14 @@ func everything(ctx context.Context, s *stage) error {
 		func() error { return s.roll(ctx, one(), s.binaries.dispatcher) },
 	}
 	s.rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+	began := time.Now()
 	return every(ctx, 500*time.Millisecond, func(i int) error {
-		if i == len(faults)/2 {
+		switch late := time.Since(began) > s.over*2/3; {
+		case i == len(faults)/2:
 			return s.failOver(ctx, false)
+		case late && i%4 == 0: // what it leads to would hide what the other faults do
+			s.note("FLUSHALL")
+			return s.redis.primary.do(ctx, "FLUSHALL")
 		}
 		if err := faults[i%len(faults)](); err != nil {
 			s.note("fault %d: %v", i, err) // the load was over

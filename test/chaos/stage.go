@@ -196,20 +196,13 @@ func (s *stage) play(ctx context.Context) error {
 	if ctx.Err() == nil && errors.Is(failed, context.Canceled) {
 		failed = nil // the load was over
 	}
-	if err := errors.Join(err, failed, s.mend(ctx)); err != nil {
+	err = errors.Join(err, failed, s.mend(ctx), s.rest(ctx))
+	if s.row.after == nil || err != nil {
 		return err
-	}
-	if err := s.rest(ctx); err != nil {
-		return err
-	}
-	if s.row.after == nil {
-		return nil
 	}
 	s.say("afterwards")
-	if err := s.row.after(ctx, s); err != nil {
-		return err
-	}
-	return errors.Join(s.mend(ctx), s.rest(ctx))
+	err = s.row.after(ctx, s)
+	return errors.Join(err, s.mend(ctx), s.rest(ctx))
 }
 
 // supervise is the platform.
@@ -244,10 +237,11 @@ func (s *stage) mend(ctx context.Context) error {
 
 // Bounds of the wait for everything to come to rest.
 const (
-	patience = 2 * time.Minute
+	// patience is longer than an order's deadline, so that what is given up is seen.
+	patience = 4 * time.Minute
 	// unmoved is how long nothing may move before that is how it stays: longer than the longest delay topic and a
 	// rebalance after a kill together; much longer while an order has no end.
-	unmoved, stuck = 12 * time.Second, 40 * time.Second
+	unmoved, stuck = 12 * time.Second, time.Minute
 )
 
 // rest waits until each order has its end and the group has committed all that Kafka holds for it, parked copies too:

@@ -2,7 +2,7 @@
 // a failure has to be zero. docs/chaos.md explains its rows.
 //
 //	go run ./test/chaos                 every row, 5,000 commands each
-//	go run ./test/chaos -short          every row, 500 commands each
+//	go run ./test/chaos -short          every row, 600 commands each
 //	go run ./test/chaos -only failover  rows whose name matches the regular expression
 //	go run ./test/chaos -list           names and faults
 //	go run ./test/chaos -mutants        each mechanism taken out, and the row that must notice it

@@ -89,7 +89,7 @@ type options struct {
 // The two forms: how many commands a row has, written over which time.
 const (
 	fullCommands, fullOver   = 5000, 20 * time.Second
-	shortCommands, shortOver = 500, 5 * time.Second
+	shortCommands, shortOver = 600, 6 * time.Second
 )
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -182,6 +182,7 @@ func play(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (ba
 	if err != nil {
 		return false, err
 	}
+	r.progress.tell("", "")
 	played := r.playAll(ctx, programs)
 	var all []verdict
 	var faults []string

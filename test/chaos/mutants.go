@@ -20,6 +20,8 @@ type mutant struct {
 	name, row string
 	danger    string
 	edit      *overlay.Edit
+	// ingest has the mistake too.
+	ingest bool
 }
 
 // mutants are mistakes that only real processes can show to be harmful. Those of test/mutants are planted by their
@@ -35,7 +37,7 @@ func mutants() []mutant {
 		{name: "no settle delay", row: "query-lag"},
 		{name: "a missing order counts at once", row: "query-lag"},
 		{name: "a refusal is a failure", row: "vendor-refuses"},
-		{name: "a verdict is decided anew", row: "callbacks"},
+		{name: "a verdict is decided anew", row: "callbacks", ingest: true},
 		{name: "an event id changes with its time", row: "replay-forgot"},
 		{name: "an abandoned message counts as done", row: "rolling-slow"},
 		{
@@ -103,6 +105,11 @@ func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.Fil
 	if err != nil {
 		return false, err
 	}
+	sound, err := buildAll(ctx, filepath.Join(o.dir, "bin"), "")
+	if err != nil {
+		return false, err
+	}
+	r.progress.tell("", "")
 	w := &worker{runner: r}
 	defer w.close()
 	lines := [][]string{{"mechanism taken out", "what it leads to", "row", "found"}}
@@ -115,7 +122,7 @@ func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.Fil
 			return true, fmt.Errorf("test/mutants has no mistake %q any more", m.name)
 		}
 		r.progress.line("with the mistake: " + m.name)
-		programs, err := buildAll(ctx, filepath.Join(r.dir, "bin"), "", edit)
+		programs, err := m.build(ctx, filepath.Join(r.dir, "bin"), sound, edit)
 		if err != nil {
 			return true, err
 		}
@@ -132,6 +139,19 @@ func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.Fil
 		err = os.WriteFile(o.table, []byte(text.String()), 0o644)
 	}
 	return bad, errors.Join(err, ctx.Err())
+}
+
+// build builds what has the mistake; the rest is sound.
+func (m mutant) build(ctx context.Context, dir string, sound binaries, edit overlay.Edit) (b binaries, err error) {
+	root, err := goroot(ctx)
+	if err != nil {
+		return sound, err
+	}
+	b = sound
+	if b.dispatcher, err = build(ctx, dir, "dispatcher", append(clock(root), edit)...); err == nil && m.ingest {
+		b.ingest, err = build(ctx, dir, "callback-ingest", append(clock(root), edit)...)
+	}
+	return b, err
 }
 
 // found says what a row noticed.

@@ -49,6 +49,9 @@ func mute(change func(*behaviour)) behaviour {
 	})
 }
 
+// unhurried has many calls under way at any moment.
+func unhurried(b *behaviour) { b.Latency, b.Spread = 150*time.Millisecond, 300*time.Millisecond }
+
 // with is the usual vendor with a change.
 func with(change func(*behaviour)) behaviour {
 	b := usual()
@@ -80,11 +83,12 @@ func clusterRedis(ctx context.Context, p *ports, dir string) (*store, error) {
 func rows() []row {
 	all := []row{
 		{name: "calm", fault: "nothing", cutCounts: true},
-		{name: "kill", fault: "kill -9 of a dispatcher every 2 s", during: killing},
-		{name: "stop", fault: "SIGSTOP of a dispatcher beyond the lease, and beyond its session", during: standing},
+		{name: "kill", fault: "kill -9 of a dispatcher every 2 s", during: killing, vendor: mute(unhurried)},
+		{name: "stop", fault: "SIGSTOP of a dispatcher beyond the lease, and beyond its session", during: standing, vendor: mute(unhurried)},
 		{name: "flushall", fault: "FLUSHALL of Redis, four times", during: wiping},
 		{name: "redis-aof", fault: "kill -9 of Redis with an append-only file", during: killingRedis},
-		{name: "redis-rdb", fault: "kill -9 of Redis with snapshots only", redis: snapshotRedis, during: snapshotLost},
+		{name: "redis-rdb", fault: "kill -9 of Redis with snapshots only", redis: snapshotRedis, during: snapshotLost(false)},
+		{name: "redis-rdb-kill", fault: "the same, and kill -9 of all dispatchers", redis: snapshotRedis, during: snapshotLost(true)},
 		{name: "redis-truncated", fault: "kill -9 of Redis, the last 100 KB of its append-only file gone", during: powerCut},
 		{
 			name: "redis-truncated-wait", fault: "the same with a replica and WAIT", redis: replicatedRedis, during: powerCut,
@@ -247,17 +251,29 @@ func killingRedis(ctx context.Context, s *stage) error {
 }
 
 // snapshotLost kills Redis a while after its last snapshot.
-func snapshotLost(ctx context.Context, s *stage) error {
-	return s.times(ctx, 2, func(int) error {
-		if err := s.redis.primary.do(ctx, "SAVE"); err != nil {
-			return err
-		}
-		s.note("snapshot")
-		hold(s.over / 8)
-		s.note("kill -9 redis")
-		s.redis.primary.process.kill()
-		return s.redis.primary.restart(ctx)
-	})
+func snapshotLost(all bool) func(context.Context, *stage) error {
+	return func(ctx context.Context, s *stage) error {
+		return s.times(ctx, 2, func(int) error {
+			if err := s.redis.primary.do(ctx, "SAVE"); err != nil {
+				return err
+			}
+			s.note("snapshot")
+			hold(s.over / 8)
+			s.note("kill -9 redis")
+			s.redis.primary.process.kill()
+			if all {
+				s.killFleet()
+			}
+			return s.redis.primary.restart(ctx)
+		})
+	}
+}
+
+func (s *stage) killFleet() {
+	s.note("kill -9 of all dispatchers")
+	for _, d := range s.fleet {
+		d.kill()
+	}
 }
 
 func powerCut(ctx context.Context, s *stage) error {
@@ -287,9 +303,7 @@ func (s *stage) failOver(ctx context.Context, all bool) error {
 	hold(1500 * time.Millisecond)
 	s.redis.primary.process.kill()
 	if all {
-		for _, d := range s.fleet {
-			d.kill()
-		}
+		s.killFleet()
 	}
 	s.note("failover")
 	if err := s.redis.promote(ctx); err != nil {

@@ -86,6 +86,7 @@ func rows() []row {
 		{name: "kill", fault: "kill -9 of a dispatcher every 2 s", during: killing, vendor: mute(unhurried)},
 		{name: "stop", fault: "SIGSTOP of a dispatcher beyond the lease, and beyond its session", during: standing, vendor: mute(unhurried)},
 		{name: "flushall", fault: "FLUSHALL of Redis, four times", during: wiping},
+		{name: "flushall-kill", fault: "the same, and kill -9 of all dispatchers", during: wipingAndKilling},
 		{name: "redis-aof", fault: "kill -9 of Redis with an append-only file", during: killingRedis},
 		{name: "redis-rdb", fault: "kill -9 of Redis with snapshots only", redis: snapshotRedis, during: snapshotLost(false)},
 		{name: "redis-rdb-kill", fault: "the same, and kill -9 of all dispatchers", redis: snapshotRedis, during: snapshotLost(true)},
@@ -238,6 +239,15 @@ func wiping(ctx context.Context, s *stage) error {
 	return s.times(ctx, 4, func(int) error {
 		s.note("FLUSHALL")
 		return s.redis.primary.do(ctx, "FLUSHALL")
+	})
+}
+
+func wipingAndKilling(ctx context.Context, s *stage) error {
+	return s.times(ctx, 2, func(int) error {
+		s.note("FLUSHALL")
+		err := s.redis.primary.do(ctx, "FLUSHALL")
+		s.killFleet()
+		return err
 	})
 }
 

@@ -22,7 +22,7 @@ const (
 	settle        = 4 * time.Second
 	drainBudget   = 1500 * time.Millisecond
 	session       = 4 * time.Second
-	podGrace      = 6 * time.Second
+	podGrace      = 8 * time.Second
 )
 
 // timings are the settings that both services share, and the dispatcher's own.

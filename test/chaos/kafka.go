@@ -225,6 +225,9 @@ func (c *cluster) ways(client int) []*link {
 	return all
 }
 
+// asked makes the client ask the brokers for their metadata: what it has heard of brokers it believes for ever otherwise.
+func asked(ctx context.Context) context.Context { return kadm.WithAuthorizedOps(ctx) }
+
 // await waits until every broker is part of the cluster.
 func (c *cluster) await(ctx context.Context) error {
 	return eventually(ctx, 2*time.Minute, "the brokers", func(ctx context.Context) error {
@@ -233,7 +236,7 @@ func (c *cluster) await(ctx context.Context) error {
 				return fmt.Errorf("%s has ended: see its log in %s", b.name, b.dir)
 			}
 		}
-		meta, err := c.admin.BrokerMetadata(ctx)
+		meta, err := c.admin.BrokerMetadata(asked(ctx))
 		if err == nil && len(meta.Brokers) < len(c.brokers) {
 			err = fmt.Errorf("%d of %d answer", len(meta.Brokers), len(c.brokers))
 		}
@@ -260,18 +263,20 @@ func (c *cluster) restore(ctx context.Context) error {
 
 // renew deletes the topics and creates them, so that a row begins with empty ones.
 func (c *cluster) renew(ctx context.Context) error {
-	return eventually(ctx, 3*time.Minute, "new topics", func(ctx context.Context) error {
-		found, err := c.admin.ListTopics(ctx)
-		if err != nil {
+	// Topics are deleted in the background: they count as gone when no broker names them any more.
+	err := eventually(ctx, 3*time.Minute, "the end of the last row's topics", func(ctx context.Context) error {
+		found, err := c.admin.ListTopics(asked(ctx))
+		if err != nil || len(found) == 0 {
 			return err
 		}
-		// Topics are deleted in the background: they count as gone when no broker names them any more.
-		if old := found.Names(); len(old) > 0 {
-			_, err := c.admin.DeleteTopics(ctx, old...)
-			return errors.Join(err, fmt.Errorf("%v are not gone yet", old))
-		}
-		config := map[string]*string{}
-		made, err := c.admin.CreateTopics(ctx, partitions, int16(len(c.brokers)), config, topics()...)
+		_, err = c.admin.DeleteTopics(ctx, found.Names()...)
+		return errors.Join(err, fmt.Errorf("%v are not gone yet", found.Names()))
+	})
+	if err != nil {
+		return err
+	}
+	err = eventually(ctx, 3*time.Minute, "new topics", func(ctx context.Context) error {
+		made, err := c.admin.CreateTopics(ctx, partitions, int16(len(c.brokers)), nil, topics()...)
 		if err != nil {
 			return err
 		}
@@ -280,8 +285,12 @@ func (c *cluster) renew(ctx context.Context) error {
 				return t.Err
 			}
 		}
-		return c.led(ctx)
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return eventually(ctx, 3*time.Minute, "leaders of the new topics", c.led)
 }
 
 // led fails until every partition has a leader that answers.
@@ -295,7 +304,7 @@ func (c *cluster) led(ctx context.Context) error {
 
 // prefer gives every partition back to its first broker.
 func (c *cluster) prefer(ctx context.Context) error {
-	return eventually(ctx, time.Minute, "the leaders", func(ctx context.Context) error {
+	return eventually(ctx, 2*time.Minute, "the leaders", func(ctx context.Context) error {
 		done, err := c.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil)
 		if err != nil {
 			return err

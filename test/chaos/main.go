@@ -261,6 +261,8 @@ type worker struct {
 	*runner
 	id    int
 	kafka *cluster
+	// clusters counts those that were started, for a folder of each.
+	clusters int
 }
 
 func (w *worker) close() {
@@ -276,7 +278,8 @@ func (w *worker) cluster(ctx context.Context, brokers int) error {
 	if w.kafka != nil {
 		return w.kafka.restore(ctx)
 	}
-	dir := filepath.Join(w.dir, fmt.Sprintf("kafka-%d-of-%d", w.id+1, brokers))
+	w.clusters++
+	dir := filepath.Join(w.dir, fmt.Sprintf("kafka-%d-%d", w.id+1, w.clusters))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -343,7 +346,11 @@ func (w *worker) tell(s *stage, place string) (stop func()) {
 			}
 		}
 	})
-	return func() { cancel(); telling.Wait() }
+	return func() {
+		cancel()
+		telling.Wait()
+		w.progress.tell(place, "")
+	}
 }
 
 // conclude writes a row's line and keeps what a failure needs.

@@ -161,6 +161,7 @@ func (s *store) addReplica(ctx context.Context) (err error) {
 	if err := s.replica.do(ctx, "REPLICAOF", "127.0.0.1", s.follow.port()); err != nil {
 		return err
 	}
+	s.replica.args = append(s.replica.args, "--replicaof", fmt.Sprintf("127.0.0.1 %d", s.follow.port())) // should it start anew
 	return s.synced(ctx)
 }
 
@@ -185,6 +186,7 @@ func (s *store) promote(ctx context.Context) error {
 	}
 	s.primary.close()
 	s.primary, s.replica = s.replica, nil
+	s.primary.args = s.primary.args[:len(s.primary.args)-2] // it follows nobody any more
 	return nil
 }
 

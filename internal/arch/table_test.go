@@ -214,7 +214,7 @@ var table = withVendors(map[string]rule{
 	"test/overlay": {},
 	// Chaos knows the services as programs only; the vendor and the ledger that judge them share no code with them.
 	"test/chaos": {may: []string{"test/overlay"}, libs: []string{franz, redisLib}},
-	"test/docs":    {may: []string{"bench/report", "cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
+	"test/docs":  {may: []string{"bench/report", "cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
 	"test/integration/...": {
 		may:  append(embedded, "internal/idempotency/memstore", "internal/stream/memstream"),
 		libs: []string{testify, franz, miniredis, errgroup, kafkaGo, redisLib, yaml}, // the last three: to empty real parts, and to read manifests

@@ -173,7 +173,8 @@ func (s *stage) newIngest() (*service, error) {
 	shared, _ := timings()
 	i := &service{admin: fmt.Sprintf("127.0.0.1:%d", admin)}
 	i.program = program{name: "callback-ingest", dir: s.dir, path: s.binaries.ingest, workingDir: s.dir}
-	i.env = append(shared, "KAFKA_BROKERS="+strings.Join(s.kafka.seen(clients-1), ","), "VENDORS=withhold",
+	i.env = append(i.env, shared...)
+	i.env = append(i.env, "KAFKA_BROKERS="+strings.Join(s.kafka.seen(clients-1), ","), "VENDORS=withhold",
 		"ADMIN_ADDR="+i.admin, fmt.Sprintf("LISTEN_ADDR=127.0.0.1:%d", port), "CALLBACK_TOKEN_KEYS_FILE=tokens",
 		"CALLBACK_TIMEOUT=2s", "CALLBACK_RATE=1000", "CALLBACK_BURST=1000")
 	i.env = append(append(i.env, s.redis.settings(clients-1)...), s.row.settings...)

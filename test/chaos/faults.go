@@ -455,39 +455,46 @@ func replay(forgot bool) func(context.Context, *stage) error {
 	}
 }
 
-// everything lets one fault after another strike, by chance of the seed.
-func everything(ctx context.Context, s *stage) error {
+// fault is one that strikes in a moment.
+type fault struct {
+	name   string
+	strike func(ctx context.Context) error
+}
+
+// moments are the faults that row "all" draws from.
+func (s *stage) moments() []fault {
 	one := func() *service { return s.fleet[s.rand.IntN(len(s.fleet))] }
-	all := s.pairs()
-	began := time.Now()
-	faults := []func(context.Context) error{
-		func(ctx context.Context) error { one().kill(); return nil },
-		func(ctx context.Context) error {
+	pairs := s.pairs()
+	return []fault{
+		{"kill -9 of a dispatcher", func(context.Context) error { one().kill(); return nil }},
+		{"SIGSTOP of a dispatcher", func(context.Context) error {
 			d := one()
 			d.signal(syscall.SIGSTOP)
 			hold(lease + 500*time.Millisecond)
 			d.signal(sigcont)
 			return nil
-		},
-		func(ctx context.Context) error {
+		}},
+		{"kill -9 of Redis", func(ctx context.Context) error {
 			s.redis.primary.process.kill()
 			hold(300 * time.Millisecond)
 			return s.redis.primary.restart(ctx)
-		},
-		func(ctx context.Context) error {
+		}},
+		{"Redis' file cut", func(ctx context.Context) error {
 			s.redis.primary.process.kill()
-			if err := s.redis.primary.cutFile(20 << 10); err != nil {
+			if err := s.redis.primary.cutFile(50 << 10); err != nil {
 				return err
 			}
 			return s.redis.primary.restart(ctx)
-		},
-		func(ctx context.Context) error {
+		}},
+		{"failover", func(ctx context.Context) error { return s.failOver(ctx, s.rand.IntN(2) == 0) }},
+		{"kill -9 of a broker", func(ctx context.Context) error {
 			s.kafka.brokers[s.rand.IntN(len(s.kafka.brokers))].process.kill()
 			hold(time.Second)
 			return s.kafka.restore(ctx)
-		},
-		func(ctx context.Context) error {
-			p := all[s.rand.IntN(len(all))]
+		}},
+		{"network cut", func(context.Context) error {
+			p := pairs[s.rand.IntN(len(pairs))]
+			s.note("between %s", p.name)
 			for _, l := range p.links {
 				l.cut()
 			}
@@ -496,29 +503,28 @@ func everything(ctx context.Context, s *stage) error {
 				l.heal()
 			}
 			return nil
-		},
-		func(ctx context.Context) error {
+		}},
+		{"a clock set", func(context.Context) error {
 			place := s.rand.IntN(len(s.fleet))
-			if err := s.setClock(place, 5*time.Minute); err != nil {
-				return err
-			}
+			err := s.setClock(place, 5*time.Minute)
 			hold(time.Second)
-			return s.setClock(place, 0)
-		},
-		func(ctx context.Context) error { return s.roll(ctx, one(), s.binaries.dispatcher) },
+			return errors.Join(err, s.setClock(place, 0))
+		}},
+		{"a rolling restart", func(ctx context.Context) error { return s.roll(ctx, one(), s.binaries.dispatcher) }},
 	}
-	s.rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
-	return every(ctx, 500*time.Millisecond, func(ctx context.Context, i int) error {
-		switch late := time.Since(began) > s.over*2/3; {
-		case i == len(faults)/2:
-			return s.failOver(ctx, false)
-		case late && i%4 == 0: // what it leads to would hide what the other faults do
-			s.note("FLUSHALL")
-			return s.redis.primary.do(ctx, "FLUSHALL")
+}
+
+// everything lets one fault after another strike, in an order by chance of the seed, again and again. FLUSHALL comes
+// late only: the questions that it leads to would hide what the other faults do.
+func everything(ctx context.Context, s *stage) error {
+	all, began := s.moments(), time.Now()
+	s.rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return every(ctx, 300*time.Millisecond, func(ctx context.Context, i int) error {
+		next := all[i%len(all)]
+		if time.Since(began) > s.over*3/4 && i%4 == 0 {
+			next = fault{"FLUSHALL", func(ctx context.Context) error { return s.redis.primary.do(ctx, "FLUSHALL") }}
 		}
-		if err := faults[i%len(faults)](ctx); err != nil {
-			s.note("fault %d: %v", i, err) // the load was over
-		}
-		return nil
+		s.note("%s", next.name)
+		return next.strike(ctx)
 	})
 }

@@ -110,7 +110,8 @@ func startCluster(ctx context.Context, p *ports, root, dir string, n int) (c *cl
 		return nil, err
 	}
 	c.admin = kadm.NewClient(c.client)
-	return c, c.await(ctx)
+	err = c.await(ctx)
+	return c, err
 }
 
 // clusterID is 16 bytes in URL-safe base64; one that begins with '-' would be read as an option.

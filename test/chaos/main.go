@@ -29,7 +29,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	os.Exit(code) //nolint:forbidigo // this is main
+	os.Exit(code)
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) int {
@@ -300,7 +300,7 @@ func (w *worker) playRow(ctx context.Context, row row, programs binaries, place 
 	s := &stage{
 		row: row, binaries: programs, ports: w.ports, seed: w.seed, rand: rand.New(rand.NewPCG(w.seed, 2)),
 		dir: filepath.Join(w.dir, row.name), group: fmt.Sprintf("chaos-%s-%d", row.name, began.UnixMilli()),
-		commands: w.commands, over: w.over,
+		commands: w.commands * row.longer, over: w.over * time.Duration(row.longer),
 	}
 	fail := func(err error) {
 		if err != nil {

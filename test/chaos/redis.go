@@ -43,7 +43,8 @@ func startServer(ctx context.Context, p *ports, dir, name string, options ...str
 		"--repl-diskless-sync-delay", "0", "--repl-timeout", "60", "--repl-ping-replica-period", "1",
 	}, options...)
 	s.client = redis.NewClient(&redis.Options{Addr: s.address(), MaxRetries: -1})
-	return s, s.restart(ctx)
+	err = s.restart(ctx)
+	return s, err
 }
 
 // quiet keeps the client's log out of the table: what it has to say is in its errors.
@@ -143,7 +144,8 @@ func newReplicated(ctx context.Context, p *ports, dir string, options ...string)
 	if err != nil {
 		return s, err
 	}
-	return s, s.addReplica(ctx)
+	err = s.addReplica(ctx)
+	return s, err
 }
 
 // addReplica gives the primary a replica; one that it had before is forgotten.
@@ -233,7 +235,8 @@ func startSentinel(ctx context.Context, p *ports, dir, name, file string) (*serv
 	s := &server{port: port, program: program{name: name, dir: dir, path: "redis-server", workingDir: dir}}
 	s.args = []string{file, "--sentinel", "--port", fmt.Sprint(port), "--bind", "127.0.0.1"}
 	s.client = redis.NewClient(&redis.Options{Addr: s.address(), MaxRetries: -1})
-	return s, s.restart(ctx)
+	err = s.restart(ctx)
+	return s, err
 }
 
 // newRedisCluster starts three servers with a replica each.

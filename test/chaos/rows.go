@@ -24,6 +24,8 @@ type row struct {
 	after  func(ctx context.Context, s *stage) error
 	// cutCounts: nobody is killed, so no call may be cut.
 	cutCounts bool
+	// longer is how many times as many commands, and as much time, the row has.
+	longer int
 }
 
 // patient are settings under which a busy machine alone makes no call end early: longer timings, which stand to each
@@ -164,7 +166,7 @@ func rows() []row {
 		{name: "replay", fault: "the whole history once more", after: replay(false)},
 		{name: "replay-forgot", fault: "the whole history once more, Redis empty", after: replay(true)},
 		{
-			name: "all", fault: "all of it together", brokers: 3, redis: replicatedRedis, during: everything,
+			name: "all", fault: "all of it together", brokers: 3, redis: replicatedRedis, during: everything, longer: 3,
 			vendor: with(func(b *behaviour) {
 				b.LostReplies, b.LostRequests, b.Errors, b.Resets, b.Slow, b.SlowFor = 0.01, 0.01, 0.01, 0.01, 0.01, 1700*time.Millisecond
 				b.QueryLag, b.Early, b.Late, b.LateFor, b.Doubled, b.Contrary = 2*time.Second, 0.2, 0.2, 4*time.Second, 0.2, 0.1
@@ -179,7 +181,7 @@ func rows() []row {
 }
 
 func (r *row) complete() {
-	r.brokers, r.dispatchers = max(r.brokers, 1), max(r.dispatchers, 2)
+	r.brokers, r.dispatchers, r.longer = max(r.brokers, 1), max(r.dispatchers, 2), max(r.longer, 1)
 	if r.redis == nil {
 		r.redis = oneRedis
 	}

@@ -127,23 +127,23 @@ func goroot(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(raw)), err
 }
 
-// buildAll builds what the rows need into dir, with edits beside the clock; a dispatcher that was given is taken as it
-// is.
-func buildAll(ctx context.Context, dir, given string, edits ...overlay.Edit) (b binaries, err error) {
+// buildAll builds what the rows need into dir, each with the clock that can be wrong; what is given is taken as it is.
+func buildAll(ctx context.Context, dir string, given binaries) (binaries, error) {
 	root, err := goroot(ctx)
 	if err != nil {
-		return b, err
+		return given, err
 	}
 	plain := filepath.Join(dir, "plain")
-	edits = append(clock(root), edits...)
-	if b.dispatcher = given; given == "" {
-		if b.dispatcher, err = build(ctx, plain, "dispatcher", edits...); err != nil {
-			return b, err
+	if given.dispatcher == "" {
+		if given.dispatcher, err = build(ctx, plain, "dispatcher", clock(root)...); err != nil {
+			return given, err
 		}
 	}
-	if b.ingest, err = build(ctx, plain, "callback-ingest", edits...); err != nil {
-		return b, err
+	if given.ingest == "" {
+		if given.ingest, err = build(ctx, plain, "callback-ingest", clock(root)...); err != nil {
+			return given, err
+		}
 	}
-	b.newer, err = build(ctx, filepath.Join(dir, "newer"), "dispatcher", append(edits, newer()...)...)
-	return b, err
+	given.newer, err = build(ctx, filepath.Join(dir, "newer"), "dispatcher", append(clock(root), newer()...)...)
+	return given, err
 }

@@ -80,6 +80,7 @@ type options struct {
 	over       time.Duration
 	atOnce     int
 	dispatcher string
+	ingest     string
 	dir        string
 	table      string
 	root       string
@@ -105,6 +106,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.DurationVar(&o.over, "over", 0, "the time over which a row's commands are written")
 	flags.IntVar(&o.atOnce, "at-once", 0, "rows that are played at the same time, each on brokers of its own (1; 2 in the short form)")
 	flags.StringVar(&o.dispatcher, "dispatcher", "", "a dispatcher's program to try instead of building one")
+	flags.StringVar(&o.ingest, "ingest", "", "a callback-ingest's program to try instead of building one")
 	flags.StringVar(&o.dir, "dir", filepath.Join(".cache", "chaos"), "folder for programs, parts and logs")
 	flags.StringVar(&o.table, "table", "", "write the table in Markdown to this file too")
 	flags.BoolVar(&o.keep, "keep", false, "keep the logs of rows without a failure too")
@@ -146,10 +148,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if o.dir, err = filepath.Abs(o.dir); err != nil {
 		return o, err
 	}
-	if o.dispatcher != "" {
-		o.dispatcher, err = filepath.Abs(o.dispatcher)
+	for _, program := range []*string{&o.dispatcher, &o.ingest} {
+		if *program == "" {
+			continue
+		}
+		if *program, err = filepath.Abs(*program); err != nil {
+			return o, err
+		}
 	}
-	return o, err
+	return o, nil
 }
 
 // runner is what all workers share.
@@ -178,7 +185,7 @@ func play(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (ba
 	if err != nil {
 		return false, err
 	}
-	programs, err := buildAll(ctx, filepath.Join(o.dir, "bin"), o.dispatcher)
+	programs, err := buildAll(ctx, filepath.Join(o.dir, "bin"), binaries{dispatcher: o.dispatcher, ingest: o.ingest})
 	if err != nil {
 		return false, err
 	}
@@ -340,7 +347,7 @@ func (w *worker) tell(s *stage, place string) (stop func()) {
 	telling.Go(func() {
 		for {
 			doing, written, ended := s.progress()
-			w.progress.tell(place, fmt.Sprintf("%s  %s: %d written, %d ended; %s", place, s.row.name, written, ended, doing))
+			w.progress.tell(place, fmt.Sprintf("%s: %d written, %d ended; %s", s.row.name, written, ended, doing))
 			if !pause(ctx, 500*time.Millisecond) {
 				return
 			}

@@ -106,7 +106,7 @@ func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.Fil
 	if err != nil {
 		return false, err
 	}
-	sound, err := buildAll(ctx, filepath.Join(o.dir, "bin"), "")
+	sound, err := buildAll(ctx, filepath.Join(o.dir, "bin"), binaries{})
 	if err != nil {
 		return false, err
 	}

@@ -169,7 +169,7 @@ type runner struct {
 }
 
 func newRunner(o options, stderr *os.File) (r *runner, err error) {
-	r = &runner{options: o, ports: &ports{}, progress: newProgress(stderr)}
+	r = &runner{options: o, ports: newPorts(), progress: newProgress(stderr)}
 	if r.self, err = os.Executable(); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -86,20 +87,22 @@ func (p *process) stop(patience time.Duration) error {
 }
 
 // ports hands out ports of 127.0.0.1 that nobody listens on, below those that the system gives to clients and apart
-// from those that scripts/real-parts takes.
+// from those that scripts/real-parts takes. It begins anywhere, so that two runs at once do not meet.
 type ports struct {
 	mu   sync.Mutex
 	last int
 }
 
+const firstPort, beyondPorts = 12000, 19000
+
+func newPorts() *ports { return &ports{last: firstPort + rand.IntN(beyondPorts-firstPort)} }
+
 func (p *ports) free() (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	const first, beyond = 12000, 19000
-	for range beyond - first {
-		p.last++
-		if p.last < first || p.last >= beyond {
-			p.last = first
+	for range beyondPorts - firstPort {
+		if p.last++; p.last >= beyondPorts {
+			p.last = firstPort
 		}
 		// A cluster's node listens on a second port, 10,000 above.
 		if unused(p.last) && unused(p.last+10000) {

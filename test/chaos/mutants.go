@@ -20,6 +20,8 @@ type mutant struct {
 	name, row string
 	danger    string
 	edit      *overlay.Edit
+	// also is another of test/mutants, where either alone is caught by the other's mechanism.
+	also string
 	// ingest has the mistake too.
 	ingest bool
 }
@@ -32,10 +34,9 @@ func mutants() []mutant {
 		{name: "a lease that is over is sent again", row: "kill"},
 		{name: "what failed is finished", row: "redis-aof"},
 		{name: "a loss is not seen by a new order", row: "group-gone"},
-		{name: "another epoch than the remembered one is no loss", row: "flushall"},
+		{name: "a missing epoch is no loss", also: "another epoch than the remembered one is no loss", row: "flushall"},
 		{name: "a start is always the first", row: "other-first"},
 		{name: "no settle delay", row: "query-lag"},
-		{name: "the lease fence", row: "stop"},
 		{name: "the drain is not waited for", row: "rolling"},
 		{name: "a refusal is a failure", row: "vendor-refuses"},
 		{name: "a verdict is decided anew", row: "callbacks", ingest: true},
@@ -118,18 +119,14 @@ func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.Fil
 		if ctx.Err() != nil || !o.only.MatchString(m.name) && !o.only.MatchString(m.row) {
 			continue
 		}
-		edit, ok := changes[m.name]
-		if !ok {
-			return true, fmt.Errorf("test/mutants has no mistake %q any more", m.name)
-		}
-		r.progress.line("with the mistake: " + m.name)
-		programs, err := m.build(ctx, filepath.Join(r.dir, "bin"), sound, edit)
+		r.progress.line("with the mistake: " + m.title())
+		programs, err := m.build(ctx, filepath.Join(r.dir, "bin"), sound, changes)
 		if err != nil {
 			return true, err
 		}
 		v := w.playRow(ctx, byName[m.row], programs, fmt.Sprintf("%2d of %d", i+1, len(mutants())))
 		_ = os.Rename(filepath.Join(r.dir, m.row), filepath.Join(r.dir, fmt.Sprintf("%d-%s", i+1, m.row)))
-		lines = append(lines, []string{m.name, dangers[m.name], byName[m.row].fault, found(v)})
+		lines = append(lines, []string{m.title(), dangers[m.name], byName[m.row].fault, found(v)})
 		bad = bad || v.zero()
 	}
 	fmt.Fprintln(stdout)
@@ -142,17 +139,44 @@ func tryMutants(ctx context.Context, o options, stdout io.Writer, stderr *os.Fil
 	return bad, errors.Join(err, ctx.Err())
 }
 
+// title names what is taken out.
+func (m mutant) title() string {
+	if m.also == "" {
+		return m.name
+	}
+	return m.name + "; " + m.also
+}
+
+// planted are the edits that make the mistake.
+func (m mutant) planted(changes map[string]overlay.Edit) ([]overlay.Edit, error) {
+	var all []overlay.Edit
+	for _, name := range []string{m.name, m.also} {
+		edit, ok := changes[name]
+		if !ok && name != "" {
+			return nil, fmt.Errorf("test/mutants has no mistake %q any more", name)
+		}
+		if ok {
+			all = append(all, edit)
+		}
+	}
+	return all, nil
+}
+
 // build builds what has the mistake; the rest is sound.
-func (m mutant) build(ctx context.Context, dir string, sound binaries, edit overlay.Edit) (b binaries, err error) {
+func (m mutant) build(ctx context.Context, dir string, sound binaries, changes map[string]overlay.Edit) (binaries, error) {
 	root, err := goroot(ctx)
 	if err != nil {
 		return sound, err
 	}
-	b = sound
-	if b.dispatcher, err = build(ctx, dir, "dispatcher", append(clock(root), edit)...); err == nil && m.ingest {
-		b.ingest, err = build(ctx, dir, "callback-ingest", append(clock(root), edit)...)
+	all, err := m.planted(changes)
+	if err != nil {
+		return sound, err
 	}
-	return b, err
+	all = append(clock(root), all...)
+	if sound.dispatcher, err = build(ctx, dir, "dispatcher", all...); err == nil && m.ingest {
+		sound.ingest, err = build(ctx, dir, "callback-ingest", all...)
+	}
+	return sound, err
 }
 
 // found says what a row noticed.

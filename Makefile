@@ -56,6 +56,14 @@ mutants: ## plant mistakes in the code that decides about money, and see the tes
 	@$(GO) test -vet=off ./internal/sim -run '^TestMutationsAreCaught' -count=1 -v -timeout 30m | \
 		grep -E '^(--- |[0-9]+ mutations|  [^ ]|ok|FAIL)'
 
+.PHONY: chaos
+chaos: ## faults on real processes, Kafka and Redis, a table of zeros: ONLY=pattern SEED=n SHORT=1 MUTANTS=1 TABLE=file
+	@mkdir -p $(CACHE)/chaos
+	@$(GO) build -o $(CACHE)/chaos/chaos ./test/chaos
+	@$(CACHE)/chaos/chaos $(if $(ONLY),-only '$(ONLY)') $(if $(SEED),-seed $(SEED)) $(if $(SHORT),-short) \
+		$(if $(COMMANDS),-commands $(COMMANDS)) $(if $(DISPATCHER),-dispatcher $(DISPATCHER)) $(if $(TABLE),-table $(TABLE)) \
+		$(if $(MUTANTS),-mutants)
+
 .PHONY: race
 race: ## every test under the race detector (needs a C compiler)
 	@$(GO) test -race -vet=off ./...

@@ -214,7 +214,10 @@ var table = withVendors(map[string]rule{
 		}),
 		libs: []string{testify, rate, errgroup},
 	},
-	"test/mutants":   {},
+	"test/mutants": {may: []string{"test/overlay"}},
+	"test/overlay": {},
+	// Chaos knows the services as programs only; the vendor and the ledger that judge them share no code with them.
+	"test/chaos":     {may: []string{"test/overlay"}, libs: []string{franz, redisLib}},
 	"test/realparts": {libs: []string{testify}},
 	"test/docs":      {may: []string{"bench/report", "cmd/dispatcher/app", "cmd/callback-ingest/app"}, libs: []string{testify}},
 	"test/integration/...": {
@@ -255,7 +258,7 @@ var adapters = slices.Concat(vendorAdapters(), vendorDoubles(), []string{
 // owners are the libraries that only one package may speak to, with the packages that may; tests included.
 var owners = map[string][]string{
 	kafkaGo:    {"internal/stream/kafkastream", "test/integration", "bench/rival"},
-	redisLib:   {"internal/idempotency/redisstore", "test/integration", "bench/rival"},
+	redisLib:   {"internal/idempotency/redisstore", "test/integration", "test/chaos", "bench/rival"},
 	jsonschema: {"schemas"},
 	otel:       {"internal/tracing", "cmd/internal/service"},
 	envLib:     {"cmd/internal/settings", "cmd/dispatcher/app", "cmd/callback-ingest/app"},

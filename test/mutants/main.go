@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -27,6 +28,7 @@ func run(args []string) int {
 	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
 	only := flags.String("only", "", "a regular expression: only mutants whose name or file matches")
 	list := flags.Bool("list", false, "print the mutants and what makes each dangerous, and exit")
+	edits := flags.Bool("edits", false, "print the mutants as JSON, one a line, for programs that plant them, and exit")
 	suites := flags.String("suite", "", "a regular expression: only suites whose name matches look for them")
 	seeds := flags.Int("seeds", defaultSeeds, "how many runs of the simulation a mistake may hide in")
 	table := flags.String("table", "", "write the outcome as a Markdown table to this file")
@@ -51,6 +53,9 @@ func run(args []string) int {
 			chosen = append(chosen, m)
 		}
 	}
+	if *edits {
+		return printEdits(chosen)
+	}
 	if *list {
 		for _, m := range chosen {
 			fmt.Printf("%-60s %s\n    %s\n", m.name, m.file, m.danger)
@@ -65,6 +70,19 @@ func run(args []string) int {
 		}
 	}
 	return conclude(outcomes)
+}
+
+// printEdits prints what a mutant changes.
+func printEdits(mutants []mutant) int {
+	out := json.NewEncoder(os.Stdout)
+	for _, m := range mutants {
+		edit := map[string]string{"name": m.name, "danger": m.danger, "file": m.file, "old": m.old, "new": m.new}
+		if err := out.Encode(edit); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return exitAlive
+		}
+	}
+	return 0
 }
 
 // try tries the mutants side by side and prints a line for each.

@@ -3,17 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"paydispatch/test/overlay"
 )
 
 // defaultSeeds is how many runs of the simulation a mistake may hide in.
@@ -102,42 +102,17 @@ func (m mutant) try(ctx context.Context) (o outcome) {
 		return o
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	overlay, err := m.plant(dir)
+	planted, err := overlay.Write(dir, overlay.Edit{File: m.file, Old: m.old, New: m.new})
 	if err != nil {
 		o.err = err
 		return o
 	}
 	for _, s := range m.suites {
-		if o.killedBy, o.err = s.run(ctx, overlay); o.err != nil || o.killedBy != "" {
+		if o.killedBy, o.err = s.run(ctx, planted); o.err != nil || o.killedBy != "" {
 			return o
 		}
 	}
 	return o
-}
-
-// plant writes the mutated file and the overlay that puts it in the place of the original.
-func (m mutant) plant(dir string) (overlay string, err error) {
-	path, err := filepath.Abs(m.file)
-	if err != nil {
-		return "", err
-	}
-	source, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	if n := bytes.Count(source, []byte(m.old)); n != 1 {
-		return "", fmt.Errorf("the text that it replaces stands in %s %d times, not once", m.file, n)
-	}
-	mutated := filepath.Join(dir, filepath.Base(m.file))
-	if err := os.WriteFile(mutated, bytes.Replace(source, []byte(m.old), []byte(m.new), 1), 0o600); err != nil {
-		return "", err
-	}
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: mutated}})
-	if err != nil {
-		return "", err
-	}
-	overlay = filepath.Join(dir, "overlay.json")
-	return overlay, os.WriteFile(overlay, replace, 0o600)
 }
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)

@@ -29,8 +29,8 @@ const (
 func timings() (shared, dispatcher []string) {
 	shared = []string{
 		"PARK_TIERS=" + parkTiers, "WITHHOLD_LEASE=" + lease.String(), "WITHHOLD_SETTLE=" + settle.String(),
-		"WITHHOLD_DEADLINE=150s", "WITHHOLD_MAX_SENDS=10", "REDIS_TIMEOUT=500ms", "REDIS_WAIT_TIMEOUT=300ms", "REDIS_BUCKETS=64",
-		"POD_GRACE=" + podGrace.String(), "READY_GRACE=3s",
+		"WITHHOLD_DEADLINE=150s", "WITHHOLD_MAX_SENDS=10", "REDIS_TIMEOUT=500ms", "REDIS_WAIT_TIMEOUT=300ms",
+		"REDIS_BUCKETS=64", "POD_GRACE=" + podGrace.String(), "READY_GRACE=3s",
 	}
 	return shared, []string{
 		"WITHHOLD_TIMEOUT=" + vendorTimeout.String(), "DRAIN_BUDGET=" + drainBudget.String(), "HEARTBEAT_INTERVAL=300ms",
@@ -42,8 +42,9 @@ func timings() (shared, dispatcher []string) {
 
 // writeSecrets writes the files that the settings name.
 func writeSecrets(dir string) error {
+	account := fmt.Appendf(nil, `{"default":{"ua":%q,"key":%q}}`, vendorUA, vendorKey)
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "accounts"), fmt.Appendf(nil, `{"default":{"ua":%q,"key":%q}}`, vendorUA, vendorKey), 0o600),
+		os.WriteFile(filepath.Join(dir, "accounts"), account, 0o600),
 		os.WriteFile(filepath.Join(dir, "fingerprints"), []byte("chaos-fingerprint-key-1\n"), 0o600),
 		os.WriteFile(filepath.Join(dir, "tokens"), []byte("chaos-callback-token-1\n"), 0o600),
 	)

@@ -106,7 +106,8 @@ func startCluster(ctx context.Context, p *ports, root, dir string, n int) (c *cl
 			return nil, err
 		}
 	}
-	if c.client, err = kgo.NewClient(kgo.SeedBrokers(c.direct()...), kgo.MetadataMinAge(100*time.Millisecond)); err != nil {
+	c.client, err = kgo.NewClient(kgo.SeedBrokers(c.direct()...), kgo.MetadataMinAge(100*time.Millisecond))
+	if err != nil {
 		return nil, err
 	}
 	c.admin = kadm.NewClient(c.client)
@@ -226,7 +227,7 @@ func (c *cluster) ways(client int) []*link {
 	return all
 }
 
-// asked makes the client ask the brokers for their metadata: what it has heard of brokers it believes for ever otherwise.
+// asked makes the client ask the brokers for their metadata: what it has heard of brokers it would believe for ever.
 func asked(ctx context.Context) context.Context { return kadm.WithAuthorizedOps(ctx) }
 
 // await waits until every broker is part of the cluster.

@@ -192,7 +192,8 @@ type verdict struct {
 
 // zero reports whether nothing is wrong.
 func (v verdict) zero() bool {
-	return v.Twice+v.Unordered+v.Endless+v.Contradictory+v.NeverSent == 0 && (v.Cut == 0 || !v.CutCounts) && len(v.Faults) == 0
+	failed := v.Twice + v.Unordered + v.Endless + v.Contradictory + v.NeverSent
+	return failed == 0 && (v.Cut == 0 || !v.CutCounts) && len(v.Faults) == 0
 }
 
 // maxNamed bounds how many orders are named for each kind of failure.

@@ -23,30 +23,33 @@ func result(order, kind, id string) *kgo.Record {
 	}}
 }
 
+func results(all ...*kgo.Record) []*kgo.Record { return all }
+
 func TestWhatTheLedgerFinds(t *testing.T) {
 	t.Parallel()
 	charged, twice := &order{Submissions: 1, Charges: 1}, &order{Submissions: 2, Charges: 2}
+	good := result("A", "succeeded", "1")
 	declined := &order{Submissions: 1, Declined: true}
 	for name, c := range map[string]struct {
 		vendor  *order // of order A; nil when it never got it
 		results []*kgo.Record
 		want    verdict
 	}{
-		"all is well":                  {charged, []*kgo.Record{result("A", "succeeded", "1"), result("A", "succeeded", "1")}, verdict{}},
-		"declined is well":             {declined, []*kgo.Record{result("A", "failed", "1")}, verdict{}},
-		"charged twice":                {twice, []*kgo.Record{result("A", "succeeded", "1")}, verdict{Twice: 1}},
+		"all is well":                  {charged, results(good, good), verdict{}},
+		"declined is well":             {declined, results(result("A", "failed", "1")), verdict{}},
+		"charged twice":                {twice, results(good), verdict{Twice: 1}},
 		"no result":                    {charged, nil, verdict{Endless: 1}},
-		"pending only":                 {charged, []*kgo.Record{result("A", "pending", "1")}, verdict{Endless: 1}},
-		"given up though charged":      {charged, []*kgo.Record{result("A", "unresolved", "1")}, verdict{Endless: 1}},
-		"given up, never sent":         {nil, []*kgo.Record{result("A", "unresolved", "1")}, verdict{NeverSent: 1}},
-		"given up, settled later":      {charged, []*kgo.Record{result("A", "unresolved", "1"), result("A", "succeeded", "2")}, verdict{}},
-		"two ids":                      {charged, []*kgo.Record{result("A", "succeeded", "1"), result("A", "succeeded", "2")}, verdict{Contradictory: 1}},
-		"two verdicts":                 {charged, []*kgo.Record{result("A", "succeeded", "1"), result("A", "failed", "2")}, verdict{Contradictory: 1}},
-		"succeeded, never charged":     {nil, []*kgo.Record{result("A", "succeeded", "1")}, verdict{Contradictory: 1}},
-		"succeeded though declined":    {declined, []*kgo.Record{result("A", "succeeded", "1")}, verdict{Contradictory: 1}},
-		"failed though charged":        {charged, []*kgo.Record{result("A", "failed", "1")}, verdict{Contradictory: 1}},
-		"a good command rejected":      {nil, []*kgo.Record{result("A", "rejected", "1")}, verdict{Contradictory: 1}},
-		"a duplicate's answer is none": {charged, []*kgo.Record{result("A", "succeeded", "1"), result("A", "duplicate", "2")}, verdict{}},
+		"pending only":                 {charged, results(result("A", "pending", "1")), verdict{Endless: 1}},
+		"given up though charged":      {charged, results(result("A", "unresolved", "1")), verdict{Endless: 1}},
+		"given up, never sent":         {nil, results(result("A", "unresolved", "1")), verdict{NeverSent: 1}},
+		"given up, settled later":      {charged, results(result("A", "unresolved", "1"), result("A", "succeeded", "2")), verdict{}},
+		"two ids":                      {charged, results(good, result("A", "succeeded", "2")), verdict{Contradictory: 1}},
+		"two verdicts":                 {charged, results(good, result("A", "failed", "2")), verdict{Contradictory: 1}},
+		"succeeded, never charged":     {nil, results(good), verdict{Contradictory: 1}},
+		"succeeded though declined":    {declined, results(good), verdict{Contradictory: 1}},
+		"failed though charged":        {charged, results(result("A", "failed", "1")), verdict{Contradictory: 1}},
+		"a good command rejected":      {nil, results(result("A", "rejected", "1")), verdict{Contradictory: 1}},
+		"a duplicate's answer is none": {charged, results(good, result("A", "duplicate", "2")), verdict{}},
 		"a dead letter": {
 			charged, []*kgo.Record{{Topic: deadTopic, Key: []byte("A")}}, verdict{Endless: 1, DeadLetters: 1},
 		},

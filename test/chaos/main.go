@@ -104,7 +104,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.Uint64Var(&o.seed, "seed", 0, "of everything that is left to chance; 0 takes one by chance")
 	flags.IntVar(&o.commands, "commands", 0, "commands a row")
 	flags.DurationVar(&o.over, "over", 0, "the time over which a row's commands are written")
-	flags.IntVar(&o.atOnce, "at-once", 0, "rows that are played at the same time, each on brokers of its own (1; 2 in the short form)")
+	flags.IntVar(&o.atOnce, "at-once", 0, "rows that are played at once, each on brokers of its own (1; 2 in the short form)")
 	flags.StringVar(&o.dispatcher, "dispatcher", "", "a dispatcher's program to try instead of building one")
 	flags.StringVar(&o.ingest, "ingest", "", "a callback-ingest's program to try instead of building one")
 	flags.StringVar(&o.dir, "dir", filepath.Join(".cache", "chaos"), "folder for programs, parts and logs")
@@ -208,7 +208,7 @@ func play(ctx context.Context, o options, stdout io.Writer, stderr *os.File) (ba
 		err = os.WriteFile(o.table, []byte(text.String()), 0o644)
 	}
 	if bad {
-		fmt.Fprintf(stdout, "\nnot all is zero; the logs and verdicts of those rows are in %s, the seed is %d\n", r.dir, o.seed)
+		fmt.Fprintf(stdout, "\nnot all is zero; logs and verdicts of those rows are in %s, the seed is %d\n", r.dir, o.seed)
 	} else if !o.keep && ctx.Err() == nil {
 		err = errors.Join(err, os.RemoveAll(r.dir))
 	}
@@ -366,9 +366,10 @@ func (w *worker) conclude(s *stage, v verdict, place string) {
 	if !v.zero() {
 		word = "NOT ZERO"
 	}
-	w.progress.line(fmt.Sprintf("%s  %-21s %-8s %d commands, %d charges; twice %d, not ordered %d, endless %d, contradictory %d, "+
-		"never sent %d, cut %d; longest %.1f s, %d questions; %.0f s%s", place, v.Row, word, v.Commands, v.Charges, v.Twice, v.Unordered,
-		v.Endless, v.Contradictory, v.NeverSent, v.Cut, v.Longest.Seconds(), v.Questions, v.Took.Seconds(), described(v.Faults)))
+	w.progress.line(fmt.Sprintf("%s  %-21s %-8s %d commands, %d charges; twice %d, not ordered %d, endless %d, "+
+		"contradictory %d, never sent %d, cut %d; longest %.1f s, %d questions; %.0f s%s",
+		place, v.Row, word, v.Commands, v.Charges, v.Twice, v.Unordered, v.Endless,
+		v.Contradictory, v.NeverSent, v.Cut, v.Longest.Seconds(), v.Questions, v.Took.Seconds(), described(v.Faults)))
 	if v.zero() && !w.keep {
 		_ = os.RemoveAll(s.dir)
 		return

@@ -163,7 +163,9 @@ func (m mutant) planted(changes map[string]overlay.Edit) ([]overlay.Edit, error)
 }
 
 // build builds what has the mistake; the rest is sound.
-func (m mutant) build(ctx context.Context, dir string, sound binaries, changes map[string]overlay.Edit) (binaries, error) {
+func (m mutant) build(
+	ctx context.Context, dir string, sound binaries, changes map[string]overlay.Edit,
+) (binaries, error) {
 	root, err := goroot(ctx)
 	if err != nil {
 		return sound, err

@@ -157,13 +157,15 @@ func (s *store) addReplica(ctx context.Context) (err error) {
 	if s.follow, err = newLink(s.primary.address()); err != nil {
 		return err
 	}
-	if s.replica, err = startServer(ctx, s.ports, s.dir, fmt.Sprintf("redis-replica-%d", s.copies), s.options...); err != nil {
+	name := fmt.Sprintf("redis-replica-%d", s.copies)
+	if s.replica, err = startServer(ctx, s.ports, s.dir, name, s.options...); err != nil {
 		return err
 	}
 	if err := s.replica.do(ctx, "REPLICAOF", "127.0.0.1", s.follow.port()); err != nil {
 		return err
 	}
-	s.replica.args = append(s.replica.args, "--replicaof", fmt.Sprintf("127.0.0.1 %d", s.follow.port())) // should it start anew
+	// Should it start anew, it follows again.
+	s.replica.args = append(s.replica.args, "--replicaof", fmt.Sprintf("127.0.0.1 %d", s.follow.port()))
 	return s.synced(ctx)
 }
 
@@ -254,8 +256,9 @@ func newRedisCluster(ctx context.Context, p *ports, dir string, options ...strin
 		s.more = append(s.more, node)
 		all = append(all, node.address())
 	}
-	joining := program{name: "redis-cluster", dir: dir, path: "redis-cli", args: append(append([]string{"--cluster", "create"}, all...),
-		"--cluster-replicas", "1", "--cluster-yes")}
+	words := append([]string{"--cluster", "create"}, all...)
+	words = append(words, "--cluster-replicas", "1", "--cluster-yes")
+	joining := program{name: "redis-cluster", dir: dir, path: "redis-cli", args: words}
 	join, err := joining.start()
 	if err != nil {
 		return s, err
@@ -282,7 +285,8 @@ func newRedisCluster(ctx context.Context, p *ports, dir string, options ...strin
 func (s *store) leading(ctx context.Context, masters bool) []*server {
 	var all []*server
 	for _, node := range s.more {
-		if info, err := node.client.Info(ctx, "replication").Result(); err == nil && strings.Contains(info, "role:master") == masters {
+		info, err := node.client.Info(ctx, "replication").Result()
+		if err == nil && strings.Contains(info, "role:master") == masters {
 			all = append(all, node)
 		}
 	}

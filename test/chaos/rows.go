@@ -88,18 +88,27 @@ func rows() []row {
 	all := []row{
 		{name: "calm", fault: "nothing", cutCounts: true, settings: patient()},
 		{name: "kill", fault: "kill -9 of a dispatcher every 2 s", during: killing, vendor: mute(unhurried)},
-		{name: "stop", fault: "SIGSTOP of a dispatcher beyond the lease, and beyond its session", during: standing, vendor: mute(unhurried)},
+		{
+			name: "stop", fault: "SIGSTOP of a dispatcher beyond the lease, and beyond its session", during: standing,
+			vendor: mute(unhurried),
+		},
 		{name: "flushall", fault: "FLUSHALL of Redis, four times", during: wiping},
 		{name: "flushall-kill", fault: "the same, and kill -9 of all dispatchers", during: wipingAndKilling},
 		{name: "redis-aof", fault: "kill -9 of Redis with an append-only file", during: killingRedis},
 		{name: "redis-rdb", fault: "kill -9 of Redis with snapshots only", redis: snapshotRedis, during: snapshotLost(false)},
-		{name: "redis-rdb-kill", fault: "the same, and kill -9 of all dispatchers", redis: snapshotRedis, during: snapshotLost(true)},
+		{
+			name: "redis-rdb-kill", fault: "the same, and kill -9 of all dispatchers", redis: snapshotRedis,
+			during: snapshotLost(true),
+		},
 		{name: "redis-truncated", fault: "kill -9 of Redis, the last 100 KB of its append-only file gone", during: powerCut},
 		{
 			name: "redis-truncated-wait", fault: "the same with a replica and WAIT", redis: replicatedRedis, during: powerCut,
 			settings: []string{"REDIS_WAIT_REPLICAS=1"},
 		},
-		{name: "failover", fault: "failover to a replica that is behind", redis: replicatedRedis, during: staleFailover(false)},
+		{
+			name: "failover", fault: "failover to a replica that is behind", redis: replicatedRedis,
+			during: staleFailover(false),
+		},
 		{
 			name: "failover-kill", fault: "the same, and kill -9 of all dispatchers", redis: replicatedRedis,
 			during: staleFailover(true),
@@ -112,23 +121,41 @@ func rows() []row {
 			name: "wait", fault: "the replica away, with WAIT", redis: replicatedRedis, during: replicaAway,
 			settings: []string{"REDIS_WAIT_REPLICAS=1"},
 		},
-		{name: "cluster", fault: "Redis Cluster: kill -9 of masters, manual failovers", redis: clusterRedis, during: clusterFailover},
-		{name: "sentinel", fault: "Sentinel: kill -9 of the master, freeze, manual failover", redis: sentinelRedis, during: sentinelFailover},
+		{
+			name: "cluster", fault: "Redis Cluster: kill -9 of masters, manual failovers", redis: clusterRedis,
+			during: clusterFailover,
+		},
+		{
+			name: "sentinel", fault: "Sentinel: kill -9 of the master, freeze, manual failover", redis: sentinelRedis,
+			during: sentinelFailover,
+		},
 		{name: "brokers", fault: "kill -9 of a broker of three", brokers: 3, during: killingBrokers},
 		{name: "leaders", fault: "leaders move between three brokers", brokers: 3, during: movingLeaders},
-		{name: "peers", fault: "network between the brokers cut, in-sync replicas too few", brokers: 3, during: partingBrokers},
+		{
+			name: "peers", fault: "network between the brokers cut, in-sync replicas too few", brokers: 3,
+			during: partingBrokers,
+		},
 		{name: "net-cut", fault: "network cut between each pair", redis: replicatedRedis, during: eachPair((*link).cut)},
-		{name: "net-frozen", fault: "network silent between each pair", redis: replicatedRedis, during: eachPair((*link).freeze)},
+		{
+			name: "net-frozen", fault: "network silent between each pair", redis: replicatedRedis,
+			during: eachPair((*link).freeze),
+		},
 		{
 			name: "net-slow", fault: "network delayed between each pair", redis: replicatedRedis,
 			during: eachPair(func(l *link) { l.slow(300 * time.Millisecond) }),
 		},
-		{name: "vendor-lost", fault: "vendor: 5 % of the replies lost after the charge", vendor: mute(func(b *behaviour) { b.LostReplies = 0.05 })},
+		{
+			name: "vendor-lost", fault: "vendor: 5 % of the replies lost after the charge",
+			vendor: mute(func(b *behaviour) { b.LostReplies = 0.05 }),
+		},
 		{
 			name: "vendor-slow", fault: "vendor: 5 % slower than any timeout, half charged at the end",
 			vendor: mute(func(b *behaviour) { b.Slow, b.SlowFor = 0.05, 1700*time.Millisecond }),
 		},
-		{name: "vendor-5xx", fault: "vendor: 5 % answered with a 503 after the charge", vendor: mute(func(b *behaviour) { b.Errors = 0.05 })},
+		{
+			name: "vendor-5xx", fault: "vendor: 5 % answered with a 503 after the charge",
+			vendor: mute(func(b *behaviour) { b.Errors = 0.05 }),
+		},
 		{
 			name: "vendor-resets", fault: "vendor: 5 % reset in the reply, 5 % lost before the charge",
 			vendor: mute(func(b *behaviour) { b.Resets, b.LostRequests = 0.05, 0.05 }),
@@ -155,11 +182,15 @@ func rows() []row {
 		},
 		{name: "rolling", fault: "rolling restarts", cutCounts: true, settings: patient(), during: rolling(2 * time.Second)},
 		{
-			name: "rolling-slow", fault: "rolling restarts under a slow vendor with a backlog", cutCounts: true, during: rolling(4 * time.Second),
+			name: "rolling-slow", fault: "rolling restarts under a slow vendor with a backlog", cutCounts: true,
+			during:   rolling(4 * time.Second),
 			settings: append(patient(), "WITHHOLD_MAX_CONNS=32"),
 			vendor:   with(func(b *behaviour) { b.Latency, b.Spread = 400*time.Millisecond, 200*time.Millisecond }),
 		},
-		{name: "rollback", fault: "roll forward and back to a version that knows less", cutCounts: true, settings: patient(), during: rollingBack},
+		{
+			name: "rollback", fault: "roll forward and back to a version that knows less", cutCounts: true,
+			settings: patient(), during: rollingBack,
+		},
 		{name: "group-gone", fault: "consumer group deleted, Redis empty", after: groupGone},
 		{name: "other-first", fault: "the same, and another deployment starts first", after: otherFirst},
 		{name: "aborted", fault: "transactions rolled back", during: aborting},
@@ -168,7 +199,8 @@ func rows() []row {
 		{
 			name: "all", fault: "all of it together", brokers: 3, redis: replicatedRedis, during: everything, longer: 3,
 			vendor: with(func(b *behaviour) {
-				b.LostReplies, b.LostRequests, b.Errors, b.Resets, b.Slow, b.SlowFor = 0.01, 0.01, 0.01, 0.01, 0.01, 1700*time.Millisecond
+				b.LostReplies, b.LostRequests, b.Errors, b.Resets = 0.01, 0.01, 0.01, 0.01
+				b.Slow, b.SlowFor = 0.01, 1700*time.Millisecond
 				b.QueryLag, b.Early, b.Late, b.LateFor, b.Doubled, b.Contrary = 2*time.Second, 0.2, 0.2, 4*time.Second, 0.2, 0.1
 			}),
 			after: groupGone,

@@ -294,7 +294,8 @@ func (s *stage) verdict(ctx context.Context) (verdict, error) {
 	v := s.ledger.judge(j)
 	v.Row, v.Seed, v.Left, v.CutCounts, v.Notes = s.row.name, s.seed, left, s.row.cutCounts, s.notes
 	if j.Complaints > 0 {
-		v.Faults = append(v.Faults, fmt.Sprintf("the vendor got %d requests that it cannot read; the first: %s", j.Complaints, j.Complaint))
+		v.Faults = append(v.Faults,
+			fmt.Sprintf("the vendor got %d requests that it cannot read; the first: %s", j.Complaints, j.Complaint))
 	}
 	return v, nil
 }

@@ -287,7 +287,8 @@ func (v *vendor) charge(args arguments, how behaviour) string {
 	if !o.Declined {
 		o.Charges++
 	}
-	fmt.Fprintf(v.file, "%s %s submission %d, charge %d\n", now.UTC().Format(time.RFC3339Nano), name, o.Submissions, o.Charges)
+	at := now.UTC().Format(time.RFC3339Nano)
+	fmt.Fprintf(v.file, "%s %s submission %d, charge %d\n", at, name, o.Submissions, o.Charges)
 	if args.NotifyURL != "" && called && !o.called {
 		o.called = true
 		go v.callBack(args, o, how)

@@ -1,6 +1,8 @@
 package operation_test
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -141,4 +143,26 @@ func TestADueTimeEndsWithItsTier(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, p.driver.Due(m).After(time.Now()))
 	require.False(t, p.driver.Due(m).After(time.Now().Add(time.Second+100*time.Millisecond)))
+}
+
+// away is a log that takes nothing.
+type away struct{}
+
+func (away) Publish(context.Context, ...stream.Message) error { return errors.New("no broker answers") }
+
+// What could not be parked does not count as parked: who tries again would take its own copy for an outdated one.
+func TestWhatWasNotParkedDoesNotCount(t *testing.T) {
+	t.Parallel()
+	p := newPoll(t, func() (commands.Reply, error) { return commands.Reply{}, errors.New("no answer") })
+	asking := p.state(commands.Asking)
+	asking.Tries = 2
+	p.driver.Publisher = away{}
+	job := &operation.Job{
+		Record: p.write(p.store.Expect(operation.Key(p.spec, "F1")), asking), State: asking, Entry: commands.Due{Parks: 3},
+		Message: stream.Message{Topic: "identity.poll.delay.1s"},
+	}
+	_, err := p.driver.Drive(t.Context(), job)
+	require.ErrorContains(t, err, "park F1")
+	require.Equal(t, 3, job.Memory.Parks)
+	require.Equal(t, 2, job.Memory.Tries)
 }

@@ -91,6 +91,10 @@ func newer() []overlay.Edit {
 			File: "internal/commands/encode.go", Old: "	e.count(\"changes\", s.Changes)\n",
 			New: "	e.count(\"changes\", s.Changes)\n	e.text(\"newer\", \"a later version's field\")\n",
 		},
+		{
+			File: "internal/commands/read.go", Old: "s.Told, s.Changes = r.reply(\"refusal\"), r.texts(\"seen\"), r.text(\"told\"), r.count(\"changes\")\n",
+			New: "s.Told, s.Changes, s.Newer = r.reply(\"refusal\"), r.texts(\"seen\"), r.text(\"told\"), r.count(\"changes\"), r.text(\"newer\")\n",
+		},
 	}
 }
 

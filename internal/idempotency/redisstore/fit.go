@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,19 @@ func (s *Store) Fit() error {
 		}
 	}
 	return h.rule.Check(last, h.read())
+}
+
+// clockIsOff returns an [*idempotency.Unfit] when own clock is known not to agree with the server's, or was set. Then
+// nothing may be marked by it.
+func (h *health) clockIsOff() error {
+	h.mu.Lock()
+	last := h.last
+	h.mu.Unlock()
+	err := h.rule.Check(last, h.read())
+	if unfit, ok := errors.AsType[*idempotency.Unfit](err); ok && unfit.Reason == idempotency.UnfitClockUnknown {
+		return nil
+	}
+	return err
 }
 
 // assess keeps what [Store.Fit] goes by. Without any word about the clock it fails, if that is asked for.

@@ -161,3 +161,23 @@ func TestOnceIsSentOnlyWhenItIsNewerThanALossByTheMargin(t *testing.T) {
 		require.Equal(t, do, act.Do, written)
 	}
 }
+
+// The vendor's word that it has the order stands, whoever knows of more submissions.
+func TestPendingOutlivesAMemoryOfMoreSubmissions(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	pending := State{Phase: Pending, Seen: map[string]string{"pay_order_no": "P1"}}
+	for _, phase := range []Phase{Waiting, Asking, Refused} {
+		other := State{Phase: phase, Sends: 1, SentAt: at, Refusal: &Reply{Code: "-1"}}
+		joined, news := pending.Joined(other)
+		require.True(t, news, phase)
+		require.Equal(t, Pending, joined.Phase, phase)
+		require.Equal(t, 1, joined.Sends, phase)
+		require.Equal(t, pending.Seen, joined.Seen, phase)
+
+		joined, news = other.Joined(pending)
+		require.True(t, news, phase)
+		require.Equal(t, Pending, joined.Phase, phase)
+		require.Nil(t, joined.Refusal, phase)
+	}
+}

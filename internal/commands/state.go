@@ -151,9 +151,19 @@ func (s State) weighed(memory State) (joined State, news bool) {
 		joined.Sends, joined.SentAt = memory.Sends, memory.SentAt
 		return joined, true
 	case memory.Sends > s.Sends, memory.SentAt.After(s.SentAt), memory.Phase.rank() > s.Phase.rank() && memory.sameSubmission(s):
-		return memory.outlived(s).asked(), true
+		return memory.outlived(s).asked().pendingBy(s), true
 	}
-	return s, false
+	joined = s.pendingBy(memory)
+	return joined, joined.Phase != s.Phase
+}
+
+// pendingBy returns s with the vendor's word that it has the order, where other heard it and s is about to ask or to send:
+// from then on nothing is sent, whoever knows of more submissions.
+func (s State) pendingBy(other State) State {
+	if other.Phase == Pending && (s.Phase == Waiting || s.Phase == Asking || s.Phase == Refused) {
+		s.Phase, s.Seen, s.Refusal = Pending, other.Seen, nil
+	}
+	return s
 }
 
 // outlived takes over from a record that knows less what counts up. The count of parkings stays the memory's own, or its

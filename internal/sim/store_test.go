@@ -63,7 +63,7 @@ func (w *world) back(to memstore.Snapshot, keys []string) {
 	}
 }
 
-// outweighed reports whether a copy that waits knows all that the record of an order says of submissions.
+// outweighed reports whether a copy waits, and each that does knows all that the record of an order says of submissions.
 func (w *watch) outweighed(key, orderNo string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -76,17 +76,21 @@ func (w *watch) outweighed(key, orderNo string) bool {
 	if err != nil || record.Phase == commands.Sending || record.Phase == commands.Unresolved || record.Phase.Final() {
 		return false
 	}
+	waits := false
 	for topic, all := range w.parked {
 		for _, c := range all[min(w.offsets[topic][0], int64(len(all))):] {
 			encoded, _ := c.Header(operation.HeaderState)
 			copied, err := commands.DecodeState(encoded)
-			if err == nil && operation.Key(w.scenario.specs[0], copied.Key) == key && copied.Topic == commandTopic &&
-				copied.Sends >= record.Sends && !copied.SentAt.Before(record.SentAt) {
-				return true
+			if err != nil || operation.Key(w.scenario.specs[0], copied.Key) != key || copied.Topic != commandTopic {
+				continue
 			}
+			if copied.Sends < record.Sends || copied.SentAt.Before(record.SentAt) {
+				return false // it may be taken up first
+			}
+			waits = true
 		}
 	}
-	return false
+	return waits
 }
 
 // handled reports whether all that was written of a message is committed, and nothing of it is to be written.

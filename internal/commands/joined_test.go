@@ -19,6 +19,11 @@ func TestJoined(t *testing.T) {
 		s.Owner, s.Lease = owner, now.Add(sent+5*time.Second)
 		return s
 	}
+	ended := func(owner string, sends int, sent time.Duration) State {
+		s := sending(owner, sends, sent)
+		s.Phase = Asking
+		return s
+	}
 	settled := at(Settled, 1, 0)
 	settled.Verdict = StatusSucceeded
 	for name, c := range map[string]struct {
@@ -36,7 +41,7 @@ func TestJoined(t *testing.T) {
 		"memory of one under way":                    {at(Asking, 1, 0), sending("p", 2, time.Second), Asking, 2, 6 * time.Second, true},
 		"memory of a wait after more submissions":    {at(Asking, 1, time.Minute), at(Waiting, 2, 0), Asking, 2, time.Minute, true},
 		"memory that the vendor has it":              {at(Asking, 1, 0), at(Pending, 1, 0), Pending, 1, 0, true},
-		"memory that it ended":                       {sending("p", 1, 0), at(Asking, 1, 0), Asking, 1, 0, true},
+		"memory that it ended":                       {sending("p", 1, 0), ended("p", 1, 0), Asking, 1, 0, true},
 		"record that the vendor has it":              {at(Pending, 1, 0), at(Asking, 1, 0), Pending, 1, 0, false},
 		"record of more submissions":                 {at(Asking, 2, time.Hour), at(Asking, 1, 0), Asking, 2, time.Hour, false},
 		"proof that the one on record did not leave": {sending("p", 2, 0), sending("p", 2, 0).Unsent(), Waiting, 1, -1, true},
@@ -180,4 +185,27 @@ func TestPendingOutlivesAMemoryOfMoreSubmissions(t *testing.T) {
 		require.Equal(t, Pending, joined.Phase, phase)
 		require.Nil(t, joined.Refusal, phase)
 	}
+}
+
+// A submission that is under way may leave until its lease is over, whichever of the two knows of it.
+func TestASubmissionUnderWayCountsUntilItsLease(t *testing.T) {
+	t.Parallel()
+	sent := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	sending := State{Phase: Sending, Sends: 1, SentAt: sent, Owner: "p1/2", Lease: sent.Add(16 * time.Second)}
+	earlier := State{Phase: Asking, Sends: 1, SentAt: sent.Add(time.Second), Owner: "p1/1", Lease: sent.Add(time.Second)}
+	for name, joined := range map[string]func() (State, bool){
+		"the record":    func() (State, bool) { return sending.Joined(earlier) },
+		"the memory":    func() (State, bool) { return earlier.Joined(sending) },
+		"and its proof": func() (State, bool) { s := earlier; s.Phase = Waiting; return s.Joined(sending) },
+	} {
+		state, news := joined()
+		require.True(t, news, name)
+		require.Equal(t, Asking, state.Phase, name)
+		require.Equal(t, sending.Lease, state.SentAt, name)
+	}
+	ended := sending
+	ended.Phase, ended.SentAt = Asking, sent.Add(3*time.Second)
+	state, news := ended.Joined(sending)
+	require.False(t, news, "its own outcome is on record")
+	require.Equal(t, ended.SentAt, state.SentAt)
 }

@@ -154,7 +154,25 @@ func (s State) weighed(memory State) (joined State, news bool) {
 		return memory.outlived(s).asked().pendingBy(s), true
 	}
 	joined = s.pendingBy(memory)
+	if memory.Phase == Sending && !memory.sameIntent(s) && memory.lastLeft().After(s.lastLeft()) {
+		joined = joined.asked() // another submission than that on record is under way
+		joined.SentAt = memory.lastLeft()
+		return joined, true
+	}
 	return joined, joined.Phase != s.Phase
+}
+
+// lastLeft is the latest moment at which the last submission may have left, or may leave yet.
+func (s State) lastLeft() time.Time {
+	if s.Phase == Sending {
+		return latest(s.SentAt, s.Lease)
+	}
+	return s.SentAt
+}
+
+// sameIntent reports whether two states tell of one intent, before and after its outcome.
+func (s State) sameIntent(other State) bool {
+	return s.Owner == other.Owner && s.Lease.Equal(other.Lease)
 }
 
 // pendingBy returns s with the vendor's word that it has the order, where other heard it and s is about to ask or to send:
@@ -170,7 +188,11 @@ func (s State) pendingBy(other State) State {
 // copy would be taken for an older one than it is.
 func (s State) outlived(record State) State {
 	s.Sends, s.Tries = max(s.Sends, record.Sends), max(s.Tries, record.Tries)
-	s.SentAt = latest(s.SentAt, record.SentAt)
+	if s.sameIntent(record) {
+		s.SentAt = latest(s.SentAt, record.SentAt) // s knows how it ended
+	} else {
+		s.SentAt = latest(s.SentAt, record.lastLeft())
+	}
 	if record.FirstSeen.Before(s.FirstSeen) {
 		s.FirstSeen = record.FirstSeen
 	}
@@ -182,9 +204,7 @@ func (s State) outlived(record State) State {
 
 // asked lets nothing be sent before the vendor was asked: a submission of s may be under way until its lease is over.
 func (s State) asked() State {
-	if s.Phase == Sending {
-		s.SentAt = latest(s.SentAt, s.Lease)
-	}
+	s.SentAt = s.lastLeft()
 	if s.Phase == Sending || s.Phase == Waiting {
 		s.Phase = Asking
 	}
@@ -201,7 +221,7 @@ func latest(a, b time.Time) time.Time {
 // disproves reports whether s is the proof that the submission which a record says is under way did not leave.
 func (s State) disproves(record State) bool {
 	return s.Phase == Waiting && record.Phase == Sending && s.Sends == record.Sends-1 &&
-		s.Owner == record.Owner && s.Lease.Equal(record.Lease)
+		s.sameIntent(record)
 }
 
 // sameSubmission reports whether two states know of the same last submission.

@@ -132,7 +132,7 @@ func (m *move) resume(arrived bool) (Action, error) {
 	switch s.Phase {
 	case Sending:
 		if left := s.Lease.Sub(m.now); left > 0 {
-			if m.policy.Patience > 0 && left > m.policy.Patience {
+			if m.policy.Patience > 0 && left > m.policy.Patience && !m.overdue() { // who parks gives up at the deadline
 				return m.park(left)
 			}
 			return Action{Do: DoWait, Until: s.Lease}, nil

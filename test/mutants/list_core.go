@@ -90,6 +90,8 @@ func core() []mutant {
 			old: "		return m.unclear(s.Lease, \"the process that was sending it died\")", new: "		return m.send()"},
 		{name: "a lease that runs is not waited for", danger: "two processes send one order", file: advance,
 			old: "		if left := s.Lease.Sub(m.now); left > 0 {", new: "		if left := s.Lease.Sub(m.now); false && left > 0 {"},
+		{name: "what is under way is given up", danger: "a text that is being sent is called unresolved", file: advance,
+			old: " && !m.overdue() { // who parks", new: " { // who parks"},
 		{name: "a death counts from the intent", danger: "the dead may have sent until the lease was over", file: advance,
 			old: "m.unclear(s.Lease, \"the process", new: "m.unclear(s.SentAt, \"the process"},
 		{name: "late in waiting is sent", danger: "another process had it too", file: advance,

@@ -72,7 +72,9 @@ func suite(t *testing.T, tells bool) {
 	storetest.Run(t, func(t testing.TB) storetest.Harness {
 		server := miniredis.RunT(t)
 		clock, ahead := newClock(), time.Duration(0)
-		h := harness(testConfig(server.Addr()), clock)
+		config := testConfig(server.Addr())
+		config.Tolerance = 5 * time.Second
+		h := harness(config, clock)
 		server.SetTime(clock.Now())
 		h.Forget = func(testing.TB) { server.FlushAll() }
 		h.Advance = func(d time.Duration) {
@@ -112,7 +114,7 @@ func TestSuiteOnRealRedis(t *testing.T) {
 	require.NoError(t, open(t, config).Ping(t.Context()))
 	storetest.Run(t, func(t testing.TB) storetest.Harness {
 		config, _ := realConfig()
-		h := harness(config, newClock())
+		h := harness(config, newClock()) // no tolerance: a hand clock and a real server's have nothing in common
 		h.Forget = func(t testing.TB) { forget(t, config) }
 		t.Cleanup(func() { forget(t, config) })
 		return h
@@ -169,7 +171,7 @@ func snapshot(t testing.TB, server *miniredis.Miniredis) func() {
 }
 
 func harness(config Config, time *handClock) storetest.Harness {
-	config.Now, config.Tolerance = time.Now, 5e9
+	config.Now = time.Now
 	return storetest.Harness{
 		Open:      func(t testing.TB) storetest.Client { return open(t, config) },
 		Advance:   time.Advance,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency"
 )
 
 // What is decided by moments: a process stores its intent, stands still until its lease is nearly over, and then sends.
@@ -94,10 +95,14 @@ func (w *world) stalledSwap(owner *incarnation, name string, intent bool) *call 
 }
 
 // intends reports whether a write that a process makes now says that it is about to send. A copy that waits for a
-// submission is counted in a record that says so too, and began earlier.
-func (w *world) intends(owner *incarnation, value []byte) bool {
+// submission is counted in a record that says so too, and began earlier, or in this moment by the intent that stands.
+func (w *world) intends(owner *incarnation, was idempotency.Record, value []byte) bool {
 	s, err := commands.DecodeState(value)
-	return err == nil && s.Phase == commands.Sending && s.SentAt.Equal(w.now(owner))
+	if err != nil || s.Phase != commands.Sending || !s.SentAt.Equal(w.now(owner)) {
+		return false
+	}
+	stands, err := commands.DecodeState(was.Value)
+	return err != nil || stands.Phase != commands.Sending || stands.Owner != s.Owner
 }
 
 // little is how far the clock of a process is always off: a little, or as far as nobody notices.

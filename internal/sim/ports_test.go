@@ -61,7 +61,7 @@ func (s *gatedStore) Load(ctx context.Context, key string) (idempotency.Record, 
 func (s *gatedStore) Swap(ctx context.Context, was idempotency.Record, value []byte) (idempotency.Record, error) {
 	away := fmt.Errorf("%w: %w", idempotency.ErrUnavailable, errFault)
 	name := nameOf(ctx) + " swap " + was.Key
-	intent := s.w.intends(s.owner, value)
+	intent := s.w.intends(s.owner, was, value)
 	if intent && s.w.fit(s.owner, s.view.Fit) != nil {
 		s.w.watch.fail("12: %s stores an intent, and may call no vendor", s.owner.name)
 	}

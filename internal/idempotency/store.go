@@ -27,6 +27,9 @@ type Record struct {
 	Key string
 	// Version counts the writes; 0 means that nothing stands there.
 	Version uint64
+	// Token names the write that left this version, "" for version 0; opaque to callers. A store that went back in time
+	// comes to a version again, by another write.
+	Token string
 	// Value is the bytes last written; nil when absent.
 	Value []byte
 	// Forgot is when the key's bucket was found to have lost its memory; zero when it never did, or when the store's
@@ -61,7 +64,7 @@ type Store interface {
 	Expect(key string) Record
 	// Load reads what stands at key. An absent record is no error: Version is 0.
 	Load(ctx context.Context, key string) (Record, error)
-	// Swap writes value if the record still stands as was, same version under the same epoch, and returns the record
+	// Swap writes value if the record still stands as was, left by the same write under the same epoch, and returns the record
 	// as it stands then. Else it returns a *Conflict and writes nothing. Every write renews the record's lifetime. The
 	// caller gives value away: it may be the returned record's, and neither side changes it any more.
 	Swap(ctx context.Context, was Record, value []byte) (Record, error)

@@ -117,7 +117,7 @@ func (s *Store) Swap(ctx context.Context, was idempotency.Record, value []byte) 
 	now, bucket := s.config.Now(), s.bucket(was.Key)
 	current, in := s.server.at(was.Key), s.believe(bucket, now)
 	standing := s.record(was.Key, current, in, now)
-	fits := sameMemory(was, standing) && standing.Version == was.Version
+	fits := sameMemory(was, standing) && standing.Version == was.Version && standing.Token == was.Token
 	if fits && was.Intent {
 		s.server.sees(bucket, false, s.config.Lifetime)
 		in = s.believe(bucket, now)
@@ -128,7 +128,7 @@ func (s *Store) Swap(ctx context.Context, was idempotency.Record, value []byte) 
 		return idempotency.Record{}, &idempotency.Conflict{Standing: standing}
 	}
 	next := entry{
-		version: was.Version + 1, value: copied(value), under: in.on, expires: s.server.expiry(s.config.Lifetime),
+		version: was.Version + 1, token: s.server.newID(), value: copied(value), under: in.on, expires: s.server.expiry(s.config.Lifetime),
 	}
 	s.server.records[was.Key], s.wrote[bucket] = next, now
 	s.server.renew(bucket, s.config.Lifetime)
@@ -136,7 +136,7 @@ func (s *Store) Swap(ctx context.Context, was idempotency.Record, value []byte) 
 		s.short = true
 		return idempotency.Record{}, fmt.Errorf("%w: too few replicas have the write", idempotency.ErrUnavailable)
 	}
-	standing.Version, standing.Value, standing.Back = next.version, copied(value), time.Time{}
+	standing.Version, standing.Token, standing.Value, standing.Back = next.version, next.token, copied(value), time.Time{}
 	return standing, nil
 }
 
@@ -170,7 +170,7 @@ func (s *Store) believe(bucket int, now time.Time) memory {
 }
 
 func (s *Store) record(key string, e entry, in memory, now time.Time) idempotency.Record {
-	r := idempotency.Record{Key: key, Version: e.version, Forgot: in.of.Forgot(now, s.config.AskWindow)}
+	r := idempotency.Record{Key: key, Version: e.version, Token: e.token, Forgot: in.of.Forgot(now, s.config.AskWindow)}
 	if in != (memory{}) {
 		r.Epoch = in.of.String() + " " + in.on.String()
 	}

@@ -37,6 +37,7 @@ type life struct {
 
 type entry struct {
 	version uint64
+	token   string
 	value   []byte
 	// under is the epoch of the data that it was written under.
 	under epoch.Epoch

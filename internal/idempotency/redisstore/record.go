@@ -14,16 +14,16 @@ type stored struct {
 	value   []byte
 }
 
-// begin is how the stored form of a version begins; "" for version 0, which is absence.
-func begin(version uint64) string {
+// begin is how the stored form of a version begins that a write left; "" for version 0, which is absence.
+func begin(version uint64, token string) string {
 	if version == 0 {
 		return ""
 	}
-	return strconv.FormatUint(version, 10) + "|"
+	return strconv.FormatUint(version, 10) + "|" + token + "|"
 }
 
 // head is what stands before the value.
-func (s stored) head() string { return begin(s.version) + s.token + "|" }
+func (s stored) head() string { return begin(s.version, s.token) }
 
 // decode accepts only a head and a value. The value is never nil.
 func decode(text string) (stored, error) {

@@ -26,7 +26,7 @@ end
 // unseen is the identity of data that cannot be told from other data.
 const unseen = "-"
 
-// swapSource writes a record if its bucket and its version still stand as given. The bucket's epochs live on with it: they
+// swapSource writes a record if its bucket and the write before still stand as given. The bucket's epochs live on with it: they
 // must not end while records stand, nor outlive them for ever, since a record that is gone while its epoch stands looks as
 // if it had never been. They are renewed only when they lost a sixteenth of their lifetime, so that most writes cost a look.
 //
@@ -36,7 +36,7 @@ const unseen = "-"
 // KEYS[4] -> count key of the bucket
 // ARGV[1] -> epoch that the caller holds, "<id>|<lost>"
 // ARGV[2] -> what it holds of the data, "<identity>|<back>"
-// ARGV[3] -> how the standing record must begin, "<version>|"; "" if none may stand
+// ARGV[3] -> how the standing record must begin, "<version>|<token>|"; "" if none may stand
 // ARGV[4] -> how the record to write begins, "<version>|<token>|"
 // ARGV[5] -> its value
 // ARGV[6] -> its lifetime and the epochs', in milliseconds

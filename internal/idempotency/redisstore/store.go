@@ -99,7 +99,7 @@ func (s *Store) Load(ctx context.Context, key string) (idempotency.Record, error
 	if err != nil {
 		return idempotency.Record{}, unavailable("loading record "+strconv.Quote(key), err)
 	}
-	return found.Record, nil
+	return found, nil
 }
 
 // Swap implements [idempotency.Store]. Its errors are a *Conflict or [idempotency.ErrUnavailable].
@@ -140,46 +140,40 @@ func (s *Store) Prepare(ctx context.Context, seenBefore bool) error {
 	return s.measure(ctx)
 }
 
-// standing is a record with the token of the write that left it.
-type standing struct {
-	idempotency.Record
-	token string
-}
-
-func (s *Store) load(ctx context.Context, key string) (standing, error) {
+func (s *Store) load(ctx context.Context, key string) (idempotency.Record, error) {
 	bucket := s.bucket(key)
 	for range maxTurns {
 		keys := []string{s.epochKey(bucket), s.recordKey(bucket, key), s.dataKey(bucket)}
 		reply, err := s.do(ctx, call{args: []any{"mget"}, keys: keys})
 		if err != nil {
-			return standing{}, err
+			return idempotency.Record{}, err
 		}
 		found, record, err := standsReply(reply.value)
 		if err != nil {
-			return standing{}, err
+			return idempotency.Record{}, err
 		}
 		believed, err := s.believe(ctx, bucket, found)
 		if err != nil {
-			return standing{}, err
+			return idempotency.Record{}, err
 		}
 		if found.is(believed) {
 			return s.standing(key, record, believed)
 		}
 		// An epoch was replaced after this read, and the record may have been since: read again.
 	}
-	return standing{}, errUnsettled
+	return idempotency.Record{}, errUnsettled
 }
 
-func (s *Store) standing(key, record string, in memory) (standing, error) {
-	r := standing{Record: idempotency.Record{Key: key, Epoch: in.String(), Forgot: s.told(in.of), Back: s.told(in.on)}}
+func (s *Store) standing(key, record string, in memory) (idempotency.Record, error) {
+	r := idempotency.Record{Key: key, Epoch: in.String(), Forgot: s.told(in.of), Back: s.told(in.on)}
 	if record == "" {
 		return r, nil
 	}
 	stands, err := decode(record)
 	if err != nil {
-		return standing{}, err
+		return idempotency.Record{}, err
 	}
-	r.Version, r.Value, r.token = stands.version, stands.value, stands.token
+	r.Version, r.Token, r.Value = stands.version, stands.token, stands.value
 	if marked(stands.token) == in.mark() {
 		r.Back = time.Time{}
 	}
@@ -195,8 +189,8 @@ func (s *Store) swap(
 		if err != nil {
 			return idempotency.Record{}, nil, err
 		}
-		if found.Version != was.Version || !found.Forgot.IsZero() || !found.Back.IsZero() {
-			return idempotency.Record{}, &idempotency.Conflict{Standing: found.Record}, nil
+		if found.Version != was.Version || found.Token != was.Token || !found.Forgot.IsZero() || !found.Back.IsZero() {
+			return idempotency.Record{}, &idempotency.Conflict{Standing: found}, nil
 		}
 		was.Epoch = found.Epoch
 	}
@@ -212,17 +206,17 @@ func (s *Store) swap(
 	if err != nil {
 		return idempotency.Record{}, nil, err
 	}
-	if stands.token != next.token {
-		return idempotency.Record{}, &idempotency.Conflict{Standing: stands.Record}, nil
+	if stands.Token != next.token {
+		return idempotency.Record{}, &idempotency.Conflict{Standing: stands}, nil
 	}
 	return idempotency.Record{
-		Key: was.Key, Version: next.version, Value: value, Epoch: was.Epoch, Forgot: s.told(in.of),
+		Key: was.Key, Version: next.version, Token: next.token, Value: value, Epoch: was.Epoch, Forgot: s.told(in.of),
 	}, nil, nil
 }
 
 // write tries to write next and returns what stands then. If that has the token of next, the write landed, on as many
-// servers as are asked for; of the rest of the record only the version is filled in then.
-func (s *Store) write(ctx context.Context, was idempotency.Record, in memory, next stored) (standing, error) {
+// servers as are asked for; of the rest of the record only the version is filled in.
+func (s *Store) write(ctx context.Context, was idempotency.Record, in memory, next stored) (idempotency.Record, error) {
 	bucket, script := s.bucket(was.Key), &s.swapRecord
 	if was.Intent {
 		script = &s.swapIntent
@@ -231,38 +225,38 @@ func (s *Store) write(ctx context.Context, was idempotency.Record, in memory, ne
 		script: script,
 		keys:   []string{s.epochKey(bucket), s.recordKey(bucket, was.Key), s.dataKey(bucket), s.countKey(bucket)},
 		args: []any{
-			in.of.String(), in.on.String(), begin(was.Version), next.head(), next.value, s.config.Lifetime.Milliseconds(),
+			in.of.String(), in.on.String(), begin(was.Version, was.Token), next.head(), next.value, s.config.Lifetime.Milliseconds(),
 			s.counted[bucket].Load(),
 		},
 		write: true,
 	})
 	if err != nil {
-		return standing{}, err
+		return idempotency.Record{}, err
 	}
-	var stands standing
+	var stands idempotency.Record
 	if count, wrote := reply.value.(int64); wrote {
 		latest(&s.wrote[bucket], s.config.Now().UnixMilli())
 		latest(&s.counted[bucket], count)
-		stands = standing{Record: idempotency.Record{Key: was.Key, Version: next.version}, token: next.token}
+		stands = idempotency.Record{Key: was.Key, Version: next.version, Token: next.token}
 	} else if stands, err = s.stands(ctx, was.Key, reply.value); err != nil {
-		return standing{}, err
+		return idempotency.Record{}, err
 	}
-	if stands.token == next.token && reply.acked < int64(s.config.Replicas) {
+	if stands.Token == next.token && reply.acked < int64(s.config.Replicas) {
 		s.health.short.Store(true)
-		return standing{}, errReplicas
+		return idempotency.Record{}, errReplicas
 	}
 	return stands, nil
 }
 
 // stands reads what a refused write met.
-func (s *Store) stands(ctx context.Context, key string, reply any) (standing, error) {
+func (s *Store) stands(ctx context.Context, key string, reply any) (idempotency.Record, error) {
 	found, record, err := standsReply(reply)
 	if err != nil {
-		return standing{}, err
+		return idempotency.Record{}, err
 	}
 	believed, err := s.believe(ctx, s.bucket(key), found)
 	if err != nil {
-		return standing{}, err
+		return idempotency.Record{}, err
 	}
 	if !found.is(believed) {
 		return s.load(ctx, key) // an epoch was replaced since, and the record may have been

@@ -242,7 +242,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		require.Equal(t, text, r.head()+string(r.value))
 		require.NotNil(t, r.value)
-		require.True(t, strings.HasPrefix(text, begin(r.version)))
+		require.True(t, strings.HasPrefix(text, begin(r.version, r.token)))
 	})
 }
 

@@ -77,7 +77,21 @@ func versionAfterRestart(t *testing.T, h Harness) {
 	require.True(t, load(t, c, "k").Back.IsZero())
 }
 
-// restartWithAll: whether anything was lost nobody can know.
+// versionOfAnotherWrite: the number of a lost version comes back by another write before anybody saw the step back, since
+// only intents ask for it.
+func versionOfAnotherWrite(t *testing.T, h Harness) {
+	if h.Snapshot == nil {
+		return
+	}
+	c, other := prepared(t, h), prepared(t, h)
+	one, two := swap(t, c, c.Expect("k"), "one"), idempotency.Record{}
+	restart(t, h, func() { two = swap(t, c, one, "two") })
+	again := swap(t, other, one, "two of another")
+	require.Equal(t, two.Version, again.Version)
+	require.Equal(t, again.Value, refused(t, c, two).Value)
+}
+
+// restartWithAll: even where nothing was lost a restart is told, since no process can know.
 func restartWithAll(t *testing.T, h Harness) {
 	if h.Snapshot == nil {
 		return

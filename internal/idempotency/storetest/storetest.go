@@ -89,6 +89,7 @@ func Run(t *testing.T, open func(testing.TB) Harness) {
 		{"a loss among many clients", lossAmongMany},
 		{"an absence after a restart", absenceAfterRestart},
 		{"a version after a restart", versionAfterRestart},
+		{"a version that another write left", versionOfAnotherWrite},
 		{"a restart that lost nothing", restartWithAll},
 		{"a restart while no process runs", restartWithoutWitness},
 		{"a restart after a restart", restartTwice},

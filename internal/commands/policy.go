@@ -81,13 +81,13 @@ func (p Policy) AsksFirst(e Arrived, now time.Time) bool {
 }
 
 // Doubted returns what may be believed of an operation whose record may be older than what was written last, because the
-// store went back in time at that moment: something may have been sent since by whoever stored its intent before, until
-// its lease was over. So nothing is sent, and no "no such order" counts, on its word. A verdict stays one.
+// store went back in time at that moment. A process that stored its intent before may have sent until its lease was over,
+// so the vendor is asked before anything is sent, and a "no such order" counts only from then. A verdict stays one.
 func (p Policy) Doubted(s State, back time.Time) State {
 	switch {
 	case back.IsZero(), p.Spec.Effect == EffectRead, s.Phase == New, s.Phase > Refused:
 		return s
-	case s.Phase == Sending && p.Spec.Effect == EffectOnce: // nobody but its sender goes on with it
+	case s.Phase == Sending && p.Spec.Effect == EffectOnce: // only the process that sends it goes on with it
 		return s
 	}
 	s = s.asked()

@@ -175,8 +175,8 @@ func (s State) sameIntent(other State) bool {
 	return s.Owner == other.Owner && s.Lease.Equal(other.Lease)
 }
 
-// pendingBy returns s with the vendor's word that it has the order, where other heard it and s is about to ask or to send:
-// from then on nothing is sent, whoever knows of more submissions.
+// pendingBy returns s in phase Pending if other is, and s would ask or send otherwise: once the vendor said that it has the
+// order nothing is sent any more, also if s knows of more submissions.
 func (s State) pendingBy(other State) State {
 	if other.Phase == Pending && (s.Phase == Waiting || s.Phase == Asking || s.Phase == Refused) {
 		s.Phase, s.Seen, s.Refusal = Pending, other.Seen, nil

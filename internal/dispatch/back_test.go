@@ -178,7 +178,8 @@ func TestAReusedRequestAfterAStepBack(t *testing.T) {
 	})
 }
 
-// A record of another past may speak of a later copy that was handled there: the one at hand is not dropped on its word.
+// A record from before a step back may count a later copy that was handled in the part that is lost, so the copy at hand is
+// not dropped because of it.
 func TestNoCopyIsDroppedOnTheWordOfAnotherPast(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
@@ -189,7 +190,7 @@ func TestNoCopyIsDroppedOnTheWordOfAnotherPast(t *testing.T) {
 		h.handle(copied) // there is a later copy now
 		h.server.Restart(h.server.Snapshot())
 		h.vendor.asks = []answer{fails(commands.ClassUnknown)}
-		h.handle(copied) // this process does not know yet: the record's word still counts, until its write is refused
+		h.handle(copied) // dropped: this process has not seen the step back yet
 		require.Len(t, h.log.topic("withhold.request.delay."), 2)
 		require.NoError(t, h.store.Store.(interface{ Look(context.Context) error }).Look(context.Background()))
 		h.handle(copied)

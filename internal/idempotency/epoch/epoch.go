@@ -112,8 +112,8 @@ func Judge(known, found Epoch, newID func() string, now time.Time, window time.D
 // found as the epoch of the bucket's data. If not, it returns what must replace found by compare-and-set; nothing while
 // none stands, for only the server can tell its identity.
 //
-// Whoever met the identity found first has marked when. This client knows better if it went on writing under the other one
-// since, which went to a server that nobody reads any more, or has met a later mark: the loss counts until now then.
+// The client that met the new identity first marked when. A client that wrote under the old identity after that wrote to a
+// server that is not read any more, and one that met a later mark knows of a later loss: both move the mark to now.
 func Follow(known, found Epoch, wrote, now time.Time) (replace Epoch, accept bool) {
 	mark := Epoch{ID: found.ID, Lost: max(now.UnixMilli(), known.Lost, found.Lost)}
 	switch {

@@ -17,13 +17,17 @@ func TestAWrongClockMarksNothing(t *testing.T) {
 	for name, by := range map[string]time.Duration{"behind": -5 * time.Minute, "ahead": 5 * time.Minute} {
 		server, clock := miniredis.RunT(t), newClock()
 		config := one(t, server, clock)
-		config.Tolerance = 5 * time.Second
 		right := prepared(t, config)
+		bystander := config // as payctl is: it does not watch, and sends nothing
+		bystander.Now = func() time.Time { return clock.Now().Add(by) }
+		config.Tolerance = 5 * time.Second
 		config.Now = func() time.Time { return clock.Now().Add(by) }
 		wrong := prepared(t, config)
 		server.FlushAll()
-		_, err := wrong.Load(t.Context(), "k")
-		require.ErrorIs(t, err, idempotency.ErrUnavailable, name)
+		for _, s := range []*Store{wrong, open(t, bystander)} {
+			_, err := s.Load(t.Context(), "k")
+			require.ErrorIs(t, err, idempotency.ErrUnavailable, name)
+		}
 		require.False(t, server.Exists(wrong.epochKey(0)), name)
 
 		found, err := right.Load(t.Context(), "k")

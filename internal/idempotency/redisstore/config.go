@@ -73,8 +73,8 @@ type Config struct {
 	// OnForgot is told of each bucket that this process finds to have lost its memory: an alarm. A loss that another
 	// process found, before this one knew the bucket, is not told again. nil tells nobody; it must not block.
 	OnForgot func()
-	// OnBack is told of each bucket that this process finds on a server that was started again or promoted since, and may
-	// have lost its latest writes. nil tells nobody; it must not block.
+	// OnBack is called for each bucket whose server was started again or promoted since, and may have lost its latest
+	// writes. It may be nil, and must not block.
 	OnBack func()
 }
 

@@ -1,7 +1,8 @@
 package redisstore
 
 import (
-	"errors"
+	"cmp"
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -63,17 +64,22 @@ func (s *Store) Fit() error {
 	return h.rule.Check(last, h.read())
 }
 
-// clockIsOff returns an [*idempotency.Unfit] when own clock is known not to agree with the server's, or was set. Then
-// nothing may be marked by it.
-func (h *health) clockIsOff() error {
+// clockIsOff returns an [*idempotency.Unfit] when own clock does not agree with the server's, or was set: nothing may be
+// marked by it. A process that does not watch, or allows no tolerance since it sends nothing, is held to a minute.
+func (s *Store) clockIsOff(ctx context.Context) error {
+	h := &s.health
 	h.mu.Lock()
 	last := h.last
 	h.mu.Unlock()
-	err := h.rule.Check(last, h.read())
-	if unfit, ok := errors.AsType[*idempotency.Unfit](err); ok && unfit.Reason == idempotency.UnfitClockUnknown {
-		return nil
+	if last.IsZero() {
+		before := h.read()
+		server, err := s.nodes.client.Time(ctx).Result()
+		if err != nil {
+			return err
+		}
+		last = clock.Measurement{Before: before, After: h.read(), Server: server}
 	}
-	return err
+	return clock.Rule{Tolerance: cmp.Or(s.config.Tolerance, jumpOf)}.Check(last, h.read())
 }
 
 // assess keeps what [Store.Fit] goes by. Without any word about the clock it fails, if that is asked for.

@@ -133,7 +133,7 @@ func (s *realServer) follow(primary *realServer) (cut func()) {
 	link := startDoor(s.t, primary.addr())
 	s.do("replicaof", "127.0.0.1", link.Addr().(*net.TCPAddr).Port)
 	s.eventually("follows", func(context.Context) bool { return s.info("master_link_status") == "up" })
-	return func() { link.leadTo("127.0.0.1:1") } // nobody listens there
+	return func() { link.leadTo("127.0.0.1:1") } // a port without a listener
 }
 
 // door is an address that leads to one server or another.

@@ -293,8 +293,9 @@ func (s *Store) follow(ctx context.Context, bucket int, found noted, marked epoc
 			}
 			continue // another goroutine learned something in between
 		}
-		if err := s.health.clockIsOff(); err != nil {
-			return memory{}, err // when it was lost is read by all: a mark too early hides what was sent just before
+		// When it was lost is read by all processes: a mark that is too early hides what was sent just before.
+		if err := s.clockIsOff(ctx); err != nil {
+			return memory{}, err
 		}
 		if replace.of != stands.of {
 			marked = replace.of

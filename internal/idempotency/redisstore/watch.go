@@ -250,8 +250,8 @@ func (s *Store) mark(ctx context.Context, on share, found sight) error {
 	if err := each(len(lost), func(i int) error { return s.markLost(ctx, lost[i]) }); err != nil {
 		return err
 	}
-	// Each write sees for itself that the data are other ones. What is seen here as well is when: for buckets that nobody
-	// writes to, the sooner it is noted the fewer orders are asked about.
+	// Each write compares the identity of the data by itself. The look notes a change in the buckets without writes too:
+	// the sooner it is noted, the fewer orders are asked about.
 	if err := s.renew(ctx, s.moved(on, found)); err != nil {
 		return err
 	}

@@ -206,14 +206,16 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 // the same intent, and what is known of the one that was not written would be taken for the other.
 func (d *Driver) owner() string { return d.Policy.Owner + "/" + strconv.FormatUint(d.tries.Add(1), 10) }
 
-// owes reports whether a command message would end without an answer, because what was heard on the way was settled by
-// another writer in the meantime. It is then weighed again as it came.
+// owes reports whether a command message, or a copy, would end without a result because another writer, or a write of its
+// own that had been given up, was quicker. It is then decided on again as it came, once.
 func (r *run) owes(act commands.Action) bool {
-	arrived, ok := r.job.Entry.(commands.Arrived)
-	if !ok || act.Do != commands.DoFinish || r.result != nil {
+	_, arrived := r.job.Entry.(commands.Arrived)
+	_, due := r.job.Entry.(commands.Due)
+	_, again := r.fact.(commands.Due)
+	if act.Do != commands.DoFinish || r.result != nil || again || !arrived && !due {
 		return false
 	}
-	r.fact = arrived
+	r.fact = r.job.Entry
 	return true
 }
 

@@ -166,3 +166,24 @@ func TestWhatWasNotParkedDoesNotCount(t *testing.T) {
 	require.Equal(t, 3, job.Memory.Parks)
 	require.Equal(t, 2, job.Memory.Tries)
 }
+
+// A write that was given up, and landed all the same, is met as a conflict. Its result has not been published yet.
+func TestAnUnresolvedThatLandedLateIsTold(t *testing.T) {
+	t.Parallel()
+	p := newPoll(t, func() (commands.Reply, error) { return commands.Reply{}, nil })
+	asking := p.state(commands.Asking)
+	asking.FirstSeen = time.Now().Add(-2 * time.Hour)
+	record := p.write(p.store.Expect(operation.Key(p.spec, "F1")), asking)
+	p.driver.Asker = asks(func() (commands.Reply, error) {
+		landed := asking
+		landed.Phase = commands.Unresolved
+		landed.Result = &commands.Result{ID: "u", Type: "identity.unresolved.v1", Subject: "F1", Data: []byte("{}")}
+		p.write(record, landed)
+		return commands.Reply{}, errors.New("no answer")
+	})
+	_, err := p.driver.Drive(t.Context(), &operation.Job{
+		Record: record, State: asking, Entry: commands.Due{Parks: 3}, Message: stream.Message{Topic: "identity.poll.delay.1s"},
+	})
+	require.NoError(t, err)
+	require.Equal(t, []string{"identity.unresolved.v1"}, p.types())
+}

@@ -57,6 +57,8 @@ func shell() []mutant {
 			old: "err != nil && !errors.Is(err, idempotency.ErrUnavailable) {", new: "err != nil {"},
 		{name: "a command may end without an event", danger: "its sender waits for ever", file: driver,
 			old: "		if done && !r.owes(act) {", new: "		if done {"},
+		{name: "a copy that was overtaken tells nothing", danger: "a person is not called about an order that was given up", file: driver,
+			old: "|| again || !arrived && !due {", new: "|| again || !arrived || due {"},
 		{name: "the count comes before the copy", danger: "a crash leaves a count and no copy: the order is lost", file: driver,
 			old: "	err := r.publishCopy(ctx, next, act)\n",
 			new: "	if _, err := r.store(ctx, next); err != nil {\n		return false, err\n	}\n	err := r.publishCopy(ctx, next, act)\n"},

@@ -1,5 +1,7 @@
 package idempotency
 
+import "errors"
+
 // Reasons why a process must not call a vendor now.
 const (
 	// UnfitClockUnknown: the server's clock was not read yet, or not for too long.
@@ -32,3 +34,10 @@ type Unfit struct {
 
 // Error implements error.
 func (u *Unfit) Error() string { return "no vendor may be called now: " + u.Text }
+
+// ClockIsOff reports whether err says that own clock is wrong, so that nothing may be decided by it. One that could not
+// be compared lately is not known to be.
+func ClockIsOff(err error) bool {
+	unfit, ok := errors.AsType[*Unfit](err)
+	return ok && (unfit.Reason == UnfitClockStep || unfit.Reason == UnfitClockSkew)
+}

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -174,20 +175,23 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 	if called, ok := job.Entry.(commands.CalledBack); ok {
 		job.Entry = commands.CalledBack{Reply: scrub.Reply(called.Reply, job.Command)}
 	}
-	r := run{Driver: d, job: job, record: &job.Record, state: &job.State, fact: job.Entry, began: job.State.Fingerprint}
+	r := run{
+		Driver: d, job: job, record: &job.Record, state: &job.State, fact: job.Entry, began: job.State.Fingerprint,
+		wall: d.Now(), mono: time.Now(),
+	}
 	switch job.Entry.(type) {
 	case commands.Arrived, commands.Due: // a clock that is off would park, or give up, at the wrong time
 		if err := r.fit(); err != nil {
 			return r.outcome(commands.Action{}), r.failed(err)
 		}
 		if r.state.Phase == commands.New {
-			r.state.FirstSeen = d.Now() // the clock may have been off before, and the deadline counts from it
+			r.state.FirstSeen = r.wall // the clock may have been off before, and the deadline counts from it
 		}
 	}
 	policy := d.Policy
 	policy.Owner = d.owner()
 	for {
-		next, act, err := commands.Advance(*r.state, r.fact, policy, d.Now())
+		next, act, err := r.decide(policy)
 		if err != nil {
 			return r.outcome(act), r.failed(err)
 		}
@@ -200,6 +204,18 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 			return r.outcome(act), nil
 		}
 	}
+}
+
+// decide asks the core what the fact means now. A clock that is known to be wrong ends nothing: what would be given up is
+// parked instead, and park says why not now.
+func (r *run) decide(policy commands.Policy) (commands.State, commands.Action, error) {
+	now := r.now()
+	next, act, err := commands.Advance(*r.state, r.fact, policy, now)
+	if err == nil && next.Phase == commands.Unresolved && r.state.Phase != commands.Unresolved && r.clockIsOff() != nil {
+		policy.Deadline = math.MaxInt64
+		next, act, err = commands.Advance(*r.state, r.fact, policy, now)
+	}
+	return next, act, err
 }
 
 // owner names who submits: this process, at this try of a message. Two tries of one order at one moment would else write
@@ -250,6 +266,17 @@ type run struct {
 	known commands.State
 	// heard: a call of the vendor ended since the record was written, and what it said is not stored yet.
 	heard bool
+	// wall and mono are the two own clocks when the job began.
+	wall, mono time.Time
+}
+
+// now is the wall clock, unless it was set back since the job began.
+func (r *run) now() time.Time {
+	now := r.Now()
+	if passed := r.wall.Add(time.Since(r.mono)); now.Before(passed) {
+		return passed
+	}
+	return now
 }
 
 func (r *run) outcome(act commands.Action) Outcome {
@@ -358,7 +385,7 @@ func (r *run) take(standing idempotency.Record) error {
 		return r.takeOver(state, standing.Back)
 	}
 	if r.state.Phase != commands.New {
-		*r.state = r.state.Forgotten(r.last(standing))
+		*r.state = r.state.Forgotten(r.last(standing, r.now()))
 		return nil
 	}
 	if arrived, ok := r.fact.(commands.Arrived); ok {
@@ -397,13 +424,13 @@ func (r *run) takeOver(state commands.State, back time.Time) error {
 // last is until when something may have been sent of which an absent record says nothing: a process that stored its
 // intent just before the loss may be at it until its lease is over. The loss is the one that the store knows of, else
 // this very moment. A question is never sent, so for one it is zero.
-func (d *Driver) last(absent idempotency.Record) time.Time {
+func (d *Driver) last(absent idempotency.Record, now time.Time) time.Time {
 	if d.Policy.Spec.Effect == commands.EffectRead {
 		return time.Time{}
 	}
 	lost := absent.Lost()
 	if absent.Forgot.IsZero() {
-		lost = d.Now()
+		lost = now
 	}
 	return lost.Add(d.Policy.Lease)
 }
@@ -412,7 +439,7 @@ func (d *Driver) last(absent idempotency.Record) time.Time {
 // record. fingerprints are those of the content at hand; a record of another content is returned as it is.
 func (d *Driver) Recall(memory commands.State, rec idempotency.Record, fingerprints []string) (commands.State, error) {
 	if rec.Version == 0 {
-		return memory.Forgotten(d.last(rec)), nil
+		return memory.Forgotten(d.last(rec, d.Now())), nil
 	}
 	state, err := decode(rec.Value)
 	if err != nil {
@@ -459,12 +486,20 @@ func (r *run) fit() error {
 	return nil
 }
 
+// clockIsOff says why nothing may be decided by the clock.
+func (r *run) clockIsOff() error {
+	if err := r.fit(); idempotency.ClockIsOff(err) {
+		return err
+	}
+	return nil
+}
+
 func (r *run) send(ctx context.Context) error {
 	attempt := r.state.Sends
 	if r.Sender == nil {
 		return ErrNoVendor
 	}
-	if !r.Now().Before(r.state.Lease) {
+	if !r.now().Before(r.state.Lease) {
 		// This process stood still since it stored its intent, and another one may have asked and sent meanwhile.
 		r.fact = commands.SendFailed{Attempt: attempt, Class: commands.ClassRetryable, Code: CodeLeaseOver}
 		return nil
@@ -528,7 +563,7 @@ func (r *run) ask(ctx context.Context) error {
 	if err := r.fit(); err != nil {
 		return err
 	}
-	put := r.Now()
+	put := r.now()
 	if r.Observe.Asked != nil {
 		r.Observe.Asked(r.state.Phase, put.Sub(r.state.FirstSeen))
 	}
@@ -555,7 +590,7 @@ func (r *run) call(
 	began := time.Now()
 	limit := r.Timeout
 	if !last.IsZero() {
-		limit = min(limit, last.Sub(r.Now()))
+		limit = min(limit, last.Sub(r.now()))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
@@ -616,7 +651,7 @@ func retryAfter(err error) time.Duration {
 
 // wait lets the lease of another sender run out, then looks again.
 func (r *run) wait(ctx context.Context, until time.Time) error {
-	timer := time.NewTimer(until.Sub(r.Now()))
+	timer := time.NewTimer(until.Sub(r.now()))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -646,6 +681,9 @@ func (r *run) park(ctx context.Context, next *commands.State, act commands.Actio
 	}
 	r.known = *next // unless the copy is there
 	r.known.Parks, r.known.Tries = r.state.Parks, r.state.Tries
+	if err := r.clockIsOff(); err != nil {
+		return false, err
+	}
 	err := r.publishCopy(ctx, next, act)
 	if errors.Is(err, stream.ErrTooLarge) {
 		return r.giveUp(ctx, err)
@@ -717,7 +755,7 @@ func (d *Driver) Shelve(ctx context.Context, job *Job) (bool, error) {
 	case commands.New, commands.Waiting:
 		return false, nil
 	case commands.Sending:
-		state.Phase, state.SentAt = commands.Asking, d.Now()
+		state.Phase, state.SentAt = commands.Asking, state.Lease
 	}
 	job.Record, job.State, job.Entry = record, state, commands.AskFailed{Code: "panic"}
 	_, err = d.Drive(ctx, job)

@@ -2,12 +2,13 @@ package sim
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"paydispatch/internal/idempotency"
 )
 
 // errClock is why a process whose clock is off calls no vendor.
-var errClock = errors.New("own clock is off")
+var errClock = &idempotency.Unfit{Reason: idempotency.UnfitClockStep, Text: "own clock is off"}
 
 // clock is one process' wall clock: a little off always, and far off for a while. It is guarded by the gate's lock.
 type clock struct {
@@ -35,12 +36,6 @@ func (w *world) heldUntil(inc *incarnation, due time.Time) time.Time {
 	return due.Add(-time.Until(w.now(inc)))
 }
 
-func (w *watch) noteClock() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.clocksSet = true
-}
-
 func (c clock) off(now time.Time) bool { return !now.Before(c.from) && now.Before(c.to) }
 
 // fit is what the record store says of a process: its clock is far off, or its writes are not acknowledged.
@@ -65,7 +60,6 @@ func (w *world) setClock(p *process) bool {
 		far = -far
 	}
 	w.stats.events["clock set"]++
-	w.watch.noteClock()
 	w.say("The clock of %s is SET by %v", inc.name, far)
 	w.gate.mu.Lock()
 	defer w.gate.mu.Unlock()

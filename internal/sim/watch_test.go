@@ -80,7 +80,6 @@ type watch struct {
 	wipes     int
 	firstWipe time.Time
 	lastWipe  time.Time
-	clocksSet bool // some process' clock was far off
 
 	submitted map[string][]string    // the amounts of submissions that an adapter was asked for, by order
 	reaching  map[string]int         // of those, the ones that may have reached the vendor
@@ -342,8 +341,7 @@ func (w *watch) unresolved(e event) {
 	if e.spec.Effect == commands.EffectOnce && !w.forgetful() && w.sent[e.subject] > 0 {
 		w.broken("9: request %s was sent and is called unresolved", e.subject)
 	}
-	// A question is weighed by a clock that is far off too: it has no effect, and may be put anew.
-	if !(w.clocksSet && e.spec.Effect == commands.EffectRead) && e.at.Before(w.firstOf(e).Add(deadlineOf(e.spec)-2*tolerance())) { // by two clocks
+	if time.Now().Before(w.firstOf(e).Add(deadlineOf(e.spec) - 2*tolerance())) { // by two clocks
 		w.broken("2: %s is called unresolved before its deadline", e.operation())
 	}
 	told := 0

@@ -1,0 +1,113 @@
+package dispatch_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"paydispatch/internal/commands"
+	"paydispatch/internal/idempotency"
+)
+
+// setsClock lets the process' clock be set by so much in the middle of its next call of the vendor. It returns what sets
+// it right.
+func (h *house) setsClock(by time.Duration) func() {
+	var off time.Duration
+	h.now = func() time.Time { return time.Now().Add(off).Round(0) }
+	h.fit = func() error {
+		if off != 0 {
+			return &idempotency.Unfit{Reason: idempotency.UnfitClockStep, Text: "the clock was set"}
+		}
+		return nil
+	}
+	h.vendor.beforeAnswer = func() { off = by }
+	h.Dispatcher = h.restart()
+	return func() { off, h.vendor.beforeAnswer = 0, nil }
+}
+
+// A clock that was set ahead while the vendor was called gives nothing up, and parks nothing until then.
+func TestAClockThatIsSetInMidCallEndsNothing(t *testing.T) {
+	t.Parallel()
+	for name, by := range map[string]time.Duration{"beyond the deadline": 2 * time.Hour, "not beyond it": time.Minute} {
+		for _, first := range []commands.Class{commands.ClassRetryable, commands.ClassUnknown} {
+			t.Run(name+", "+first.String(), func(t *testing.T) {
+				t.Parallel()
+				inBubble(t, func(h *house) {
+					right := h.setsClock(by)
+					h.vendor.sends, h.vendor.asks = []answer{fails(first)}, []answer{fails(commands.ClassUnknown)}
+					m := order("R1", "B1", "1.00")
+					require.ErrorContains(t, h.Handle(context.Background(), m), "the clock was set")
+					require.Empty(t, h.log.messages)
+
+					right()
+					h.handle(m)
+					require.Empty(t, h.log.kinds())
+					h.vendor.sends, h.vendor.asks = []answer{says(commands.StatusSucceeded)}, []answer{says(commands.StatusSucceeded)}
+					h.handle(h.due())
+					require.Equal(t, []string{"succeeded"}, h.log.kinds())
+				})
+			})
+		}
+	}
+}
+
+// A verdict is one by any clock.
+func TestAVerdictIsTakenByAWrongClock(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.setsClock(2 * time.Hour)
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+	})
+}
+
+// A clock that could not be compared lately parks: the store may be away for long, and what is known must be kept.
+func TestWhatCannotBeComparedIsNotWrong(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		var reason string
+		h.fit = func() error {
+			if reason == "" {
+				return nil
+			}
+			return &idempotency.Unfit{Reason: reason, Text: "Redis does not answer"}
+		}
+		h.Dispatcher = h.restart()
+		h.vendor.beforeAnswer = func() { reason = idempotency.UnfitClockUnknown }
+		h.vendor.sends = []answer{fails(commands.ClassRetryable)}
+		h.handle(order("R1", "B1", "1.00"))
+		require.Len(t, h.log.topic("withhold.request.delay."), 1)
+	})
+}
+
+// A clock that was set back while the vendor was called does not make the call's end earlier: the settle delay counts
+// from there.
+func TestAClockThatIsSetBackInMidCallDoesNotShortenTheSettleDelay(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		right := h.setsClock(-time.Hour)
+		h.vendor.sends = []answer{fails(commands.ClassUnknown)}
+		set := h.vendor.beforeAnswer
+		h.vendor.beforeAnswer = func() {
+			time.Sleep(3 * time.Second)
+			set()
+		}
+		m := order("R1", "B1", "1.00")
+		require.Error(t, h.Handle(context.Background(), m))
+		ended := time.Now()
+
+		right()
+		h.vendor.asks = []answer{says(commands.StatusMissing), says(commands.StatusMissing)}
+		time.Sleep(h.policy.Settle - time.Second)
+		h.handle(m)
+		require.Equal(t, 1, h.vendor.sent)
+		require.False(t, h.state("B1").SentAt.Before(ended))
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		parked := h.due()
+		h.handle(parked)
+		require.Equal(t, 2, h.vendor.sent)
+	})
+}

@@ -86,7 +86,7 @@ func (m *move) begin(e Arrived) (Action, error) {
 		return m.send()
 	}
 	lost := m.policy.Lost(e, m.now)
-	if m.policy.Spec.Effect == EffectRead || lost.IsZero() {
+	if m.policy.Spec.Effect == EffectRead {
 		m.state.Phase = Asking
 		return m.ask()
 	}
@@ -243,7 +243,7 @@ func (m *move) missing(e Answered) (Action, error) {
 	case s.Phase == Pending:
 		return m.park(0)
 	case m.now.Before(counts):
-		return m.park(counts.Sub(m.now))
+		return m.parkIn(m.policy.Step(counts.Sub(m.now)))
 	case e.Put.Before(counts):
 		return m.ask() // the answer took its time, or this process stood still with it
 	case s.Phase == Refused:
@@ -390,12 +390,16 @@ func (m *move) answer(r *Result) (Action, error) {
 
 // park holds the operation back for at least atLeast and at least the delay of this try, or gives up at the deadline.
 func (m *move) park(atLeast time.Duration) (Action, error) {
-	if m.overdue() {
-		return m.giveUp()
-	}
 	tier := m.policy.Tier(max(atLeast, m.policy.Delay(m.state.Tries)))
 	if atLeast > 0 && m.state.Tries == 0 {
 		tier = m.policy.Tier(atLeast)
+	}
+	return m.parkIn(tier)
+}
+
+func (m *move) parkIn(tier int) (Action, error) {
+	if m.overdue() {
+		return m.giveUp()
 	}
 	m.state.Parks++
 	until := m.now.Add(m.policy.Tiers[tier] + m.jitter(m.policy.Tiers[tier]))

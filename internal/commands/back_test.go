@@ -24,7 +24,7 @@ func TestAStepBackIsWeighedByWhenAMessageWasWritten(t *testing.T) {
 		"since, as far as clocks can tell":      {effect: EffectMoney, margin: time.Hour, written: time.Second, do: DoAsk, sent: back.Add(5 * time.Second)},
 		"since, by a producer that is believed": {effect: EffectMoney, written: time.Millisecond, do: DoSend},
 		"since":                                 {effect: EffectMoney, margin: time.Hour, written: time.Second + 1, do: DoSend},
-		"since, and the step is young":          {effect: EffectMoney, margin: time.Hour, written: time.Second + 1, window: time.Minute + 1, do: DoAsk},
+		"since, and the step is young":          {effect: EffectMoney, margin: time.Hour, written: time.Second + 1, window: time.Minute + 1, do: DoAsk, sent: back.Add(5 * time.Second)},
 		"since, and the step is young no more":  {effect: EffectMoney, margin: time.Hour, written: time.Second + 1, window: time.Minute, do: DoSend},
 		"by a clock that is wrong":              {effect: EffectMoney, margin: time.Hour, written: time.Minute + 2*time.Second, do: DoAsk, sent: back.Add(5 * time.Second)},
 		"once, written before":                  {effect: EffectOnce, written: -time.Hour, do: DoAnnounce},

@@ -269,6 +269,11 @@ func TestTiers(t *testing.T) {
 	require.Equal(t, 0, p.Tier(time.Second))
 	require.Equal(t, 1, p.Tier(5*time.Second+1))
 	require.Equal(t, 2, p.Tier(time.Hour))
+	require.Equal(t, 0, p.Step(time.Second), "there is no shorter one")
+	require.Equal(t, 1, p.Step(15*time.Second))
+	require.Equal(t, 0, p.Step(15*time.Second-1), "more than twice as long")
+	require.Equal(t, 1, p.Step(72*time.Second))
+	require.Equal(t, 2, p.Step(time.Hour))
 }
 
 func FuzzDecode(f *testing.F) {

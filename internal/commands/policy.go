@@ -30,8 +30,9 @@ type Policy struct {
 	// Margin is how far a producer's clock, which writes a message's time, may be off. Where it matters whether a
 	// message is older than a loss of memory, one that is not newer by the margin counts as older.
 	Margin time.Duration
-	// BackWindow is how long after the store went back in time a new order is asked about once, though its message was
-	// written since: it may be the same order again, or its producer's clock may be ahead. Nothing is waited for.
+	// BackWindow is how long after the store went back in time a new order is asked about first, though its message was
+	// written since: it may be the same order again, or its producer's clock may be ahead. A "no such order" counts at once
+	// as soon as the settle delay from a lease after that moment is over.
 	BackWindow time.Duration
 }
 
@@ -68,7 +69,8 @@ func (p Policy) Lost(e Arrived, now time.Time) time.Time {
 	if p.Spec.Effect == EffectMoney || p.MayPrecede(e.Written, e.Forgot, now) {
 		lost = latest(lost, e.Forgot)
 	}
-	if !e.Back.IsZero() && precedes(e.Written, e.Back, now, min(p.Margin, p.Tolerance())) {
+	again := p.Spec.Effect == EffectMoney && now.Before(e.Back.Add(p.BackWindow))
+	if !e.Back.IsZero() && (again || precedes(e.Written, e.Back, now, min(p.Margin, p.Tolerance()))) {
 		lost = latest(lost, e.Back)
 	}
 	return lost
@@ -76,8 +78,7 @@ func (p Policy) Lost(e Arrived, now time.Time) time.Time {
 
 // AsksFirst reports whether a new operation is not simply sent.
 func (p Policy) AsksFirst(e Arrived, now time.Time) bool {
-	return p.Spec.Effect == EffectRead || !p.Lost(e, now).IsZero() ||
-		p.Spec.Effect == EffectMoney && !e.Back.IsZero() && now.Before(e.Back.Add(p.BackWindow))
+	return p.Spec.Effect == EffectRead || !p.Lost(e, now).IsZero()
 }
 
 // Doubted returns what may be believed of an operation whose record may be older than what was written last, because the
@@ -132,6 +133,10 @@ func (p Policy) Validate() error {
 	if p.Lifetime < 0 || p.Margin < 0 || p.BackWindow < 0 {
 		bad("record lifetime %v, clock margin %v, window after a step back %v: must not be negative", p.Lifetime, p.Margin, p.BackWindow)
 	}
+	if least := p.settled(time.Time{}.Add(p.Lease)).Sub(time.Time{}); p.BackWindow > 0 && p.BackWindow < least {
+		bad("window after a step back %v: must not be shorter than lease and settle delay together, %v with what clocks may differ by",
+			p.BackWindow, least)
+	}
 	if len(p.Tiers) == 0 {
 		bad("delay tiers: at least one is needed")
 	}
@@ -157,4 +162,14 @@ func (p Policy) Tier(d time.Duration) int {
 		}
 	}
 	return len(p.Tiers) - 1
+}
+
+// Step returns the index of the tier in which to wait for d, in several steps if need be: the shortest tier that is not
+// shorter, unless that is more than twice as long and there is a shorter one.
+func (p Policy) Step(d time.Duration) int {
+	tier := p.Tier(d)
+	if tier > 0 && p.Tiers[tier] > 2*d {
+		return tier - 1
+	}
+	return tier
 }

@@ -10,6 +10,7 @@ import (
 	"paydispatch/internal/commands"
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/operation"
+	"paydispatch/internal/stream"
 )
 
 // back takes the store back to a moment, as a restart from a snapshot or a failover to a replica that lagged does.
@@ -124,9 +125,9 @@ func TestAnUnsentIntentBeforeAStepBackProvesNothing(t *testing.T) {
 	})
 }
 
-// What was written after the step goes on at once: asked about once while the step is young, in case it is the same order
-// again, and simply sent after that.
-func TestWhatIsWrittenAfterAStepBackGoesOnAtOnce(t *testing.T) {
+// What was written after the step may be an order of before, ordered again. It waits until a charge of before can no longer
+// be hidden, is asked about once without waiting for the rest of the window, and simply sent after that.
+func TestWhatIsWrittenAfterAStepBackIsAskedAbout(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
 		h.policy.Margin, h.policy.BackWindow = time.Hour, time.Minute
@@ -150,14 +151,19 @@ func TestWhatIsWrittenAfterAStepBackGoesOnAtOnce(t *testing.T) {
 
 		time.Sleep(time.Millisecond)
 		h.vendor.asks = []answer{says(commands.StatusMissing)}
-		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
 		h.handle(order("R2", "B2", "1.00"))
-		require.Equal(t, []int{sent + 1, 2}, []int{h.vendor.sent, h.vendor.asked}, "written since: one question, and no delay")
+		require.Equal(t, []int{sent, 2}, []int{h.vendor.sent, h.vendor.asked}, "written since, within moments: it waits")
+
+		time.Sleep(h.policy.Lease + h.policy.Settle + 2*h.policy.Tolerance())
+		h.vendor.asks = []answer{says(commands.StatusMissing)}
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R3", "B3", "1.00"))
+		require.Equal(t, []int{sent + 1, 3}, []int{h.vendor.sent, h.vendor.asked}, "written since, later: one question, and no delay")
 
 		time.Sleep(time.Minute)
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
-		h.handle(order("R3", "B3", "1.00"))
-		require.Equal(t, []int{sent + 2, 2}, []int{h.vendor.sent, h.vendor.asked}, "the window is over")
+		h.handle(order("R4", "B4", "1.00"))
+		require.Equal(t, []int{sent + 2, 3}, []int{h.vendor.sent, h.vendor.asked}, "the window is over")
 	})
 }
 
@@ -195,5 +201,24 @@ func TestNoCopyIsDroppedOnTheWordOfAnotherPast(t *testing.T) {
 		require.NoError(t, h.store.Store.(interface{ Look(context.Context) error }).Look(context.Background()))
 		h.handle(copied)
 		require.Len(t, h.log.topic("withhold.request.delay."), 3)
+	})
+}
+
+// A verdict whose record is lost before the note that it is out gets its record back: else the order would be new.
+func TestALostVerdictIsPutBack(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.log.fail = func(m stream.Message) error {
+			if m.Topic == "withhold.result" {
+				h.drop(operation.Key(spec, "B1"))
+			}
+			return nil
+		}
+		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
+		h.handle(order("R1", "B1", "1.00"))
+		require.Equal(t, commands.Announced, h.state("B1").Phase)
+		h.log.fail = nil
+		h.handle(order("R2", "B1", "1.00"))
+		require.Equal(t, []string{"succeeded", "duplicate"}, h.log.kinds())
 	})
 }

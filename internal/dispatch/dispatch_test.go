@@ -166,7 +166,7 @@ func newHouse(t *testing.T) *house {
 	h := &house{
 		t: t, server: server, store: &faulty{Store: store}, log: &recorder{t: t, schemas: set}, vendor: &vendor{t: t}, policy: commands.Policy{
 			Spec: spec, Owner: "p1", Lease: 5 * time.Second, Settle: 10 * time.Second, Deadline: time.Hour, MaxSends: 2,
-			Tiers: []time.Duration{5 * time.Second, 10 * time.Second, time.Minute},
+			Tiers: []time.Duration{5 * time.Second, 20 * time.Second, time.Minute},
 		},
 	}
 	h.Dispatcher = h.restart()

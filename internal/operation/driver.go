@@ -334,9 +334,12 @@ func (r *run) perform(ctx context.Context, next *commands.State, act commands.Ac
 		if next.Phase == r.state.Phase {
 			return true, nil
 		}
-		// Announced is only a note that the verdict is out: when another writer was quicker nothing is lost.
-		_, err := r.store(ctx, next)
-		return true, err
+		if ok, err := r.store(ctx, next); err != nil || ok {
+			return true, err
+		}
+		// A store that lost the verdict meanwhile gets it back, or the order would be new to it.
+		_, published := r.fact.(commands.Published)
+		return !published || r.state.Phase != commands.Settled, nil
 	}
 	return false, fmt.Errorf("action %s is not known to this program", act.Do)
 }

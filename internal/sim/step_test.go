@@ -6,26 +6,25 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
+	"paydispatch/internal/commands"
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/idempotency/memstore"
+	"paydispatch/internal/operation"
 )
 
 // The store steps back as real ones do: a server starts again with an older state, or a replica that lagged is promoted.
 // All its records are then as they were at an earlier moment, and its data have another identity. Unlike what goes back
 // without a word (store_test.go) that may befall any order at any time, also when every process dies with it.
 
-// stepSafe is how long after a step a second message of one order may still be sent beside the first one: a process that
-// stored its intent before may be at it, and what it submits is hidden from questions for a while.
-const stepSafe = 16*time.Second + settle + settle/5 // with the longer of the two leases
-
 // steps takes the store back, and perhaps some of these processes with it, or all.
 func (w *world) steps(living []*process) bool {
 	w.mu.Lock()
 	all := slices.Clone(w.snapshots)
 	w.mu.Unlock()
-	if len(all) == 0 || !w.scenario.mayStep(time.Since(w.watch.started)) {
+	if len(all) == 0 || !w.scenario.mayStep() {
 		return false
 	}
 	w.faults.left--
@@ -53,20 +52,27 @@ func (w *world) steps(living []*process) bool {
 		must(err)
 		now[key] = record.Value
 	}
-	w.watch.stepped(now)
+	lost := w.watch.stepped(now)
+	if len(lost) > 0 {
+		m := lost[w.rng.IntN(len(lost))]
+		m.key, m.skew = "", 0
+		if w.rng.IntN(2) == 0 {
+			m.value = bytes.ReplaceAll(m.value, []byte(strconv.Quote(m.request)), []byte(strconv.Quote(m.request+"-again")))
+			m.request += "-again"
+		}
+		w.later(between(w.rng, 2*tolerance(), queryLag), "write "+m.request+" again", func() { w.again(m) })
+	}
 	return true
 }
 
 // mayStep reports whether a step is one that is promised to be survived: no producer's clock is further ahead than own
-// ones may be, records do not expire, and no order that was written of before is ordered again by a new message within
-// moments.
-func (s *scenario) mayStep(now time.Duration) bool {
+// ones may be, and records do not expire.
+func (s *scenario) mayStep() bool {
 	if s.lifetime != longLived {
 		return false
 	}
 	for _, m := range s.messages {
-		again := slices.ContainsFunc(s.messages, func(o message) bool { return o.operation() == m.operation() && o.at <= now })
-		if m.skew > tolerance() || again && m.at > now && m.at <= now+stepSafe {
+		if m.skew > tolerance() {
 			return false
 		}
 	}
@@ -80,8 +86,9 @@ func (s *scenario) setClocks() {
 	}
 }
 
-// stepped takes note of what stands on record since the store stepped back.
-func (w *watch) stepped(now map[string][]byte) {
+// stepped takes note of what stands on record since the store stepped back. It returns the orders of money of which nothing
+// stands any more.
+func (w *watch) stepped(now map[string][]byte) (lost []message) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.firstWipe.IsZero() {
@@ -98,8 +105,14 @@ func (w *watch) stepped(now map[string][]byte) {
 		if w.records[key] = now[key]; now[key] == nil {
 			delete(w.records, key)
 			delete(w.written, key)
+			for _, m := range w.messages {
+				if m.topic == commandTopic && m.valid && operation.Key(w.scenario.specs[0], commands.OperationKey(m.order)) == key {
+					lost = append(lost, m)
+				}
+			}
 		}
 	}
+	return lost
 }
 
 // stepMutations are the mistakes around a store that steps back.

@@ -97,6 +97,8 @@ func shell() []mutant {
 			old: "	if same && d.Policy", new: "	if (same || true) && d.Policy"},
 		{name: "two messages are one sender", danger: "the one's proof is taken for the other's", file: driver,
 			old: "	policy.Owner = d.owner()\n", new: ""},
+		{name: "a lost verdict stays lost", danger: "an order that was charged is new to the store", file: driver,
+			old: "		return !published || r.state.Phase != commands.Settled, nil", new: "		_ = published\n		return true, nil"},
 		{name: "a message is decided on while unfit", danger: "a wrong clock parks, or gives up, at the wrong time", file: driver,
 			old: "	case commands.Arrived, commands.Due: // a clock", new: "	case nil: // a clock"},
 		{name: "a state on a command topic is obeyed", danger: "anybody settles any order", file: "internal/operation/seal.go",

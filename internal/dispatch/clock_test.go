@@ -9,6 +9,7 @@ import (
 
 	"paydispatch/internal/commands"
 	"paydispatch/internal/idempotency"
+	"paydispatch/internal/operation"
 )
 
 // setsClock lets the process' clock be set by so much in the middle of its next call of the vendor. It returns what sets
@@ -37,6 +38,9 @@ func TestAClockThatIsSetInMidCallEndsNothing(t *testing.T) {
 				inBubble(t, func(h *house) {
 					right := h.setsClock(by)
 					h.vendor.sends, h.vendor.asks = []answer{fails(first)}, []answer{fails(commands.ClassUnknown)}
+					if first == commands.ClassRetryable { // it is made again, by the retry
+						h.vendor.sends = append(h.vendor.sends, fails(first))
+					}
 					m := order("R1", "B1", "1.00")
 					require.ErrorContains(t, h.Handle(context.Background(), m), "the clock was set")
 					require.Empty(t, h.log.messages)
@@ -44,6 +48,7 @@ func TestAClockThatIsSetInMidCallEndsNothing(t *testing.T) {
 					right()
 					h.handle(m)
 					require.Empty(t, h.log.kinds())
+					require.False(t, h.state("B1").SentAt.After(time.Now().Add(h.policy.Lease)), "it would be settled too late")
 					h.vendor.sends, h.vendor.asks = []answer{says(commands.StatusSucceeded)}, []answer{says(commands.StatusSucceeded)}
 					h.handle(h.due())
 					require.Equal(t, []string{"succeeded"}, h.log.kinds())
@@ -51,6 +56,18 @@ func TestAClockThatIsSetInMidCallEndsNothing(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What is pending is told, and not parked until a wrong time.
+func TestAWrongClockParksNothing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		h.setsClock(time.Minute)
+		h.vendor.sends = []answer{says(commands.StatusPending)}
+		require.ErrorContains(t, h.Handle(context.Background(), order("R1", "B1", "1.00")), "the clock was set")
+		require.Equal(t, []string{"pending"}, h.log.kinds())
+		require.Empty(t, h.log.topic("withhold.request.delay."))
+	})
 }
 
 // A verdict is one by any clock.
@@ -85,7 +102,7 @@ func TestWhatCannotBeComparedIsNotWrong(t *testing.T) {
 
 // A clock that was set back while the vendor was called does not make the call's end earlier: the settle delay counts
 // from there.
-func TestAClockThatIsSetBackInMidCallDoesNotShortenTheSettleDelay(t *testing.T) {
+func TestAClockThatIsSetBackInMidCallShortensNoSettleDelay(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
 		right := h.setsClock(-time.Hour)
@@ -109,5 +126,22 @@ func TestAClockThatIsSetBackInMidCallDoesNotShortenTheSettleDelay(t *testing.T) 
 		parked := h.due()
 		h.handle(parked)
 		require.Equal(t, 2, h.vendor.sent)
+	})
+}
+
+// A clock that is ahead when the record is found to be gone does not put the loss into the future: nobody would believe a
+// "no such order" until then.
+func TestALossIsNotPutIntoTheFuture(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(h *house) {
+		copied := h.parkedCopy("B1")
+		right := h.setsClock(time.Hour)
+		h.vendor.beforeAnswer()
+		h.drop(operation.Key(spec, "B1"))
+		require.ErrorContains(t, h.Handle(context.Background(), copied), "the clock was set")
+		right()
+		h.vendor.asks = []answer{says(commands.StatusMissing)}
+		h.handle(copied)
+		require.False(t, h.state("B1").SentAt.After(time.Now().Add(h.policy.Lease)))
 	})
 }

@@ -175,17 +175,14 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 	if called, ok := job.Entry.(commands.CalledBack); ok {
 		job.Entry = commands.CalledBack{Reply: scrub.Reply(called.Reply, job.Command)}
 	}
-	r := run{
-		Driver: d, job: job, record: &job.Record, state: &job.State, fact: job.Entry, began: job.State.Fingerprint,
-		wall: d.Now(), mono: time.Now(),
-	}
+	r := run{Driver: d, job: job, record: &job.Record, state: &job.State, fact: job.Entry, began: job.State.Fingerprint}
 	switch job.Entry.(type) {
 	case commands.Arrived, commands.Due: // a clock that is off would park, or give up, at the wrong time
 		if err := r.fit(); err != nil {
 			return r.outcome(commands.Action{}), r.failed(err)
 		}
 		if r.state.Phase == commands.New {
-			r.state.FirstSeen = r.wall // the clock may have been off before, and the deadline counts from it
+			r.state.FirstSeen = d.Now() // the clock may have been off before, and the deadline counts from it
 		}
 	}
 	policy := d.Policy
@@ -209,13 +206,34 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 // decide asks the core what the fact means now. A clock that is known to be wrong ends nothing: what would be given up is
 // parked instead, and park says why not now.
 func (r *run) decide(policy commands.Policy) (commands.State, commands.Action, error) {
-	now := r.now()
+	if byClock(r.fact) {
+		if err := r.clockIsOff(); err != nil {
+			if f, ok := r.fact.(commands.SendFailed); ok && f.Class == commands.ClassRetryable && r.state.Owner == policy.Owner {
+				r.known = r.state.Unsent()
+			}
+			return *r.state, commands.Action{}, err
+		}
+	}
+	now := r.Now()
 	next, act, err := commands.Advance(*r.state, r.fact, policy, now)
 	if err == nil && next.Phase == commands.Unresolved && r.state.Phase != commands.Unresolved && r.clockIsOff() != nil {
 		policy.Deadline = math.MaxInt64
 		next, act, err = commands.Advance(*r.state, r.fact, policy, now)
 	}
 	return next, act, err
+}
+
+// byClock reports whether what a call led to is weighed by when it ended. A verdict is one at any time.
+func byClock(fact commands.Event) bool {
+	switch f := fact.(type) {
+	case commands.SendFailed, commands.AskFailed:
+		return true
+	case commands.Replied:
+		return f.Reply.Status == commands.StatusRefused
+	case commands.Answered:
+		return f.Reply.Status == commands.StatusMissing
+	}
+	return false
 }
 
 // owner names who submits: this process, at this try of a message. Two tries of one order at one moment would else write
@@ -266,17 +284,6 @@ type run struct {
 	known commands.State
 	// heard: a call of the vendor ended since the record was written, and what it said is not stored yet.
 	heard bool
-	// wall and mono are the two own clocks when the job began.
-	wall, mono time.Time
-}
-
-// now is the wall clock, unless it was set back since the job began.
-func (r *run) now() time.Time {
-	now := r.Now()
-	if passed := r.wall.Add(time.Since(r.mono)); now.Before(passed) {
-		return passed
-	}
-	return now
 }
 
 func (r *run) outcome(act commands.Action) Outcome {
@@ -362,8 +369,11 @@ func (r *run) store(ctx context.Context, next *commands.State) (bool, error) {
 		if r.Observe.Conflicted != nil {
 			r.Observe.Conflicted()
 		}
-		r.known = commands.State{}
-		return false, r.take(conflict.Standing)
+		err := r.take(conflict.Standing)
+		if err == nil {
+			r.known = commands.State{}
+		}
+		return false, err
 	}
 	if err != nil {
 		return false, fmt.Errorf("store the record of %s: %w", next.Key, err)
@@ -388,7 +398,10 @@ func (r *run) take(standing idempotency.Record) error {
 		return r.takeOver(state, standing.Back)
 	}
 	if r.state.Phase != commands.New {
-		*r.state = r.state.Forgotten(r.last(standing, r.now()))
+		if err := r.clockIsOff(); err != nil {
+			return err
+		}
+		*r.state = r.state.Forgotten(r.last(standing))
 		return nil
 	}
 	if arrived, ok := r.fact.(commands.Arrived); ok {
@@ -427,13 +440,13 @@ func (r *run) takeOver(state commands.State, back time.Time) error {
 // last is until when something may have been sent of which an absent record says nothing: a process that stored its
 // intent just before the loss may be at it until its lease is over. The loss is the one that the store knows of, else
 // this very moment. A question is never sent, so for one it is zero.
-func (d *Driver) last(absent idempotency.Record, now time.Time) time.Time {
+func (d *Driver) last(absent idempotency.Record) time.Time {
 	if d.Policy.Spec.Effect == commands.EffectRead {
 		return time.Time{}
 	}
 	lost := absent.Lost()
 	if absent.Forgot.IsZero() {
-		lost = now
+		lost = d.Now()
 	}
 	return lost.Add(d.Policy.Lease)
 }
@@ -442,7 +455,10 @@ func (d *Driver) last(absent idempotency.Record, now time.Time) time.Time {
 // record. fingerprints are those of the content at hand; a record of another content is returned as it is.
 func (d *Driver) Recall(memory commands.State, rec idempotency.Record, fingerprints []string) (commands.State, error) {
 	if rec.Version == 0 {
-		return memory.Forgotten(d.last(rec, d.Now())), nil
+		if err := d.clockIsOff(); err != nil {
+			return memory, err
+		}
+		return memory.Forgotten(d.last(rec)), nil
 	}
 	state, err := decode(rec.Value)
 	if err != nil {
@@ -490,9 +506,12 @@ func (r *run) fit() error {
 }
 
 // clockIsOff says why nothing may be decided by the clock.
-func (r *run) clockIsOff() error {
-	if err := r.fit(); idempotency.ClockIsOff(err) {
-		return err
+func (d *Driver) clockIsOff() error {
+	if d.Fit == nil {
+		return nil
+	}
+	if err := d.Fit(); idempotency.ClockIsOff(err) {
+		return fmt.Errorf("nothing is decided by the clock: %w", err)
 	}
 	return nil
 }
@@ -502,7 +521,7 @@ func (r *run) send(ctx context.Context) error {
 	if r.Sender == nil {
 		return ErrNoVendor
 	}
-	if !r.now().Before(r.state.Lease) {
+	if !r.Now().Before(r.state.Lease) {
 		// This process stood still since it stored its intent, and another one may have asked and sent meanwhile.
 		r.fact = commands.SendFailed{Attempt: attempt, Class: commands.ClassRetryable, Code: CodeLeaseOver}
 		return nil
@@ -566,7 +585,7 @@ func (r *run) ask(ctx context.Context) error {
 	if err := r.fit(); err != nil {
 		return err
 	}
-	put := r.now()
+	put := r.Now()
 	if r.Observe.Asked != nil {
 		r.Observe.Asked(r.state.Phase, put.Sub(r.state.FirstSeen))
 	}
@@ -593,7 +612,7 @@ func (r *run) call(
 	began := time.Now()
 	limit := r.Timeout
 	if !last.IsZero() {
-		limit = min(limit, last.Sub(r.now()))
+		limit = min(limit, last.Sub(r.Now()))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
@@ -654,7 +673,7 @@ func retryAfter(err error) time.Duration {
 
 // wait lets the lease of another sender run out, then looks again.
 func (r *run) wait(ctx context.Context, until time.Time) error {
-	timer := time.NewTimer(until.Sub(r.now()))
+	timer := time.NewTimer(until.Sub(r.Now()))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

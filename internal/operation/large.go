@@ -79,7 +79,7 @@ func (r *run) giveUp(ctx context.Context, why error) (done bool, err error) {
 	policy := r.Policy
 	policy.Deadline = -longAgo
 	r.known = commands.State{}
-	next, act, err := commands.Advance(*r.state, r.fact, policy, r.now())
+	next, act, err := commands.Advance(*r.state, r.fact, policy, r.Now())
 	if err != nil {
 		return false, err
 	}

@@ -182,7 +182,7 @@ func (m *move) replied(e Replied) (Action, error) {
 			return m.settle(e.Reply)
 		}
 		reply := e.Reply
-		m.state.Phase, m.state.SentAt, m.state.Refusal = Refused, m.now, &reply
+		m.state.Phase, m.state.SentAt, m.state.Refusal = Refused, m.state.lastLeft(), &reply
 		return m.ask()
 	}
 	return m.refuse(e, ReasonImpossible)
@@ -203,7 +203,7 @@ func (m *move) sendFailed(e SendFailed) (Action, error) {
 	case ClassPermanent:
 		return m.settle(Reply{Status: StatusFailed, Code: e.Code})
 	}
-	return m.unclear(m.now, "the gateway's answer did not arrive or could not be read ("+e.Code+")")
+	return m.unclear(m.state.lastLeft(), "the gateway's answer did not arrive or could not be read ("+e.Code+")")
 }
 
 // mine reports whether the submission just heard of is the one that the record knows to be under way. After a loss of
@@ -394,16 +394,17 @@ func (m *move) park(atLeast time.Duration) (Action, error) {
 	if atLeast > 0 && m.state.Tries == 0 {
 		tier = m.policy.Tier(atLeast)
 	}
+	m.state.Tries++
 	return m.parkIn(tier)
 }
 
+// parkIn holds the operation back in a tier, or gives up at the deadline. It is no try of its own.
 func (m *move) parkIn(tier int) (Action, error) {
 	if m.overdue() {
 		return m.giveUp()
 	}
 	m.state.Parks++
 	until := m.now.Add(m.policy.Tiers[tier] + m.jitter(m.policy.Tiers[tier]))
-	m.state.Tries++
 	if m.state.Phase == Waiting {
 		m.state.NotBefore = until
 	}

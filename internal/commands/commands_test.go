@@ -258,7 +258,14 @@ func TestPolicyNamesEveryProblem(t *testing.T) {
 	for _, part := range []string{"lease", "settle delay", "deadline", "max sends", "delay tiers"} {
 		require.ErrorContains(t, err, part)
 	}
-	require.NoError(t, testPolicy().Validate())
+	p := testPolicy()
+	require.NoError(t, p.Validate())
+	p.BackWindow = 17 * time.Second // lease, settle delay, and a tenth of that for each of two clocks
+	require.NoError(t, p.Validate())
+	p.BackWindow--
+	require.ErrorContains(t, p.Validate(), "window after a step back 16.999999999s: must be at least 17s")
+	p.Spec.Effect = EffectOnce // it has no such window
+	require.NoError(t, p.Validate())
 }
 
 func TestTiers(t *testing.T) {
@@ -274,6 +281,37 @@ func TestTiers(t *testing.T) {
 	require.Equal(t, 0, p.Step(15*time.Second-1), "more than twice as long")
 	require.Equal(t, 1, p.Step(72*time.Second))
 	require.Equal(t, 2, p.Step(time.Hour))
+	// The default tiers, the settle delay of a minute with its margin for clocks, and that beside a lease of 8 s.
+	p.Tiers = append(p.Tiers, time.Hour)
+	require.Equal(t, []time.Duration{30 * time.Second, 30 * time.Second, 5 * time.Second, 5 * time.Second, 5 * time.Second}, steps(p, 72*time.Second))
+	require.Equal(t, []time.Duration{30 * time.Second, 30 * time.Second, 30 * time.Second}, steps(p, 80*time.Second))
+}
+
+// steps are the tiers in which an operation waits for d.
+func steps(p Policy, d time.Duration) (all []time.Duration) {
+	for d > 0 {
+		all = append(all, p.Tiers[p.Step(d)])
+		d -= all[len(all)-1]
+	}
+	return all
+}
+
+// What waits for the settle delay has failed at nothing: the first failure after it is the first.
+func TestToWaitForTheSettleDelayIsNoTry(t *testing.T) {
+	t.Parallel()
+	p, s := testPolicy(), base(Asking)
+	s.Tries, s.SentAt = 0, now
+	var act Action
+	for range 3 {
+		var err error
+		s, act, err = Advance(s, Answered{Reply: Reply{Status: StatusMissing}, Put: now}, p, now)
+		require.NoError(t, err)
+		require.Equal(t, DoPark, act.Do)
+	}
+	require.Equal(t, base(Asking).Parks+3, s.Parks)
+	_, act, err := Advance(s, AskFailed{}, p, now)
+	require.NoError(t, err)
+	require.Equal(t, 0, act.Tier)
 }
 
 func FuzzDecode(f *testing.F) {

@@ -129,6 +129,8 @@ func TestTheSettleDelayRunsFromTheLastPossibleSubmission(t *testing.T) {
 	dead.SentAt, dead.Lease = now.Add(-10*time.Second), now.Add(-time.Second)
 	sending := base(Sending)
 	sending.SentAt, sending.Lease = now.Add(-3*time.Second), now.Add(2*time.Second)
+	moved := sending
+	moved.SentAt = now.Add(10 * time.Minute)
 	waiting := base(Waiting)
 	waiting.SentAt = time.Time{}
 	for name, c := range map[string]struct {
@@ -139,8 +141,9 @@ func TestTheSettleDelayRunsFromTheLastPossibleSubmission(t *testing.T) {
 		"a new order after a loss":         {Begin(Command{Topic: "t", Key: "B1"}, "", now), Arrived{Forgot: lost, Written: now}, lost.Add(p.Lease)},
 		"the process died":                 {dead, Due{Parks: dead.Parks}, dead.Lease},
 		"it died, and the store forgot":    {dead.Forgotten(now.Add(10 * time.Minute)), Due{Parks: dead.Parks}, now.Add(10 * time.Minute)},
-		"the reply was lost":               {sending, SendFailed{Attempt: sending.Sends}, now},
-		"the reply was a refusal":          {sending, Replied{Attempt: sending.Sends, Reply: Reply{Status: StatusRefused}}, now},
+		"the reply was lost":               {sending, SendFailed{Attempt: sending.Sends}, sending.Lease},
+		"the reply was a refusal":          {sending, Replied{Attempt: sending.Sends, Reply: Reply{Status: StatusRefused}}, sending.Lease},
+		"a refusal, and the store forgot":  {moved, Replied{Attempt: sending.Sends, Reply: Reply{Status: StatusRefused}}, moved.SentAt},
 		"another process had it too":       {waiting, AskFailed{}, now},
 		"a wait, and the store forgot":     {waiting.Forgotten(now.Add(10 * time.Minute)), Due{Parks: waiting.Parks}, now.Add(10 * time.Minute)},
 		"a question, and the store forgot": {base(Asking).Forgotten(now.Add(10 * time.Minute)), Due{Parks: 1}, now.Add(10 * time.Minute)},

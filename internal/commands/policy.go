@@ -46,7 +46,9 @@ func (p Policy) Tolerance() time.Duration { return p.Settle / skewParts }
 // settled is when a "no such order" begins to count after a submission that left at this moment at the latest. The
 // moment was read from the clock of one process and is compared with that of another: each may be off by Tolerance, one
 // ahead and one behind.
-func (p Policy) settled(sent time.Time) time.Time { return sent.Add(p.Settle + 2*p.Tolerance()) }
+func (p Policy) settled(sent time.Time) time.Time { return sent.Add(p.settling()) }
+
+func (p Policy) settling() time.Duration { return p.Settle + 2*p.Tolerance() }
 
 // MayPrecede reports whether a message may have been written before a moment. Its time is that of its producer's clock,
 // which may be off by the margin; a time that is further ahead of now than that is wrong and says nothing.
@@ -133,9 +135,8 @@ func (p Policy) Validate() error {
 	if p.Lifetime < 0 || p.Margin < 0 || p.BackWindow < 0 {
 		bad("record lifetime %v, clock margin %v, window after a step back %v: must not be negative", p.Lifetime, p.Margin, p.BackWindow)
 	}
-	if least := p.settled(time.Time{}.Add(p.Lease)).Sub(time.Time{}); p.BackWindow > 0 && p.BackWindow < least {
-		bad("window after a step back %v: must not be shorter than lease and settle delay together, %v with what clocks may differ by",
-			p.BackWindow, least)
+	if least := p.Lease + p.settling(); p.Spec.Effect == EffectMoney && p.BackWindow > 0 && p.BackWindow < least {
+		bad("window after a step back %v: must be at least %v, the lease, the settle delay and what clocks may differ by", p.BackWindow, least)
 	}
 	if len(p.Tiers) == 0 {
 		bad("delay tiers: at least one is needed")

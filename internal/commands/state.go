@@ -162,7 +162,8 @@ func (s State) weighed(memory State) (joined State, news bool) {
 	return joined, joined.Phase != s.Phase
 }
 
-// lastLeft is the latest moment at which the last submission may have left, or may leave yet.
+// lastLeft is the latest moment at which the last submission may have left, or may leave yet. It is read from no clock:
+// one that was set while the submission was made would be wrong about when that ended.
 func (s State) lastLeft() time.Time {
 	if s.Phase == Sending {
 		return latest(s.SentAt, s.Lease)

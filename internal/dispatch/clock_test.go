@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"paydispatch/internal/commands"
 	"paydispatch/internal/idempotency"
 	"paydispatch/internal/operation"
+	"paydispatch/internal/stream"
 )
 
 // setsClock lets the process' clock be set by so much in the middle of its next call of the vendor. It returns what sets
@@ -28,24 +30,27 @@ func (h *house) setsClock(by time.Duration) func() {
 	return func() { off, h.vendor.beforeAnswer = 0, nil }
 }
 
-// A clock that was set ahead while the vendor was called gives nothing up, and parks nothing until then.
+// A clock that was set while the vendor was called gives nothing up and parks nothing. What was heard is kept: when the
+// clock is right again the order goes on from there.
 func TestAClockThatIsSetInMidCallEndsNothing(t *testing.T) {
 	t.Parallel()
-	for name, by := range map[string]time.Duration{"beyond the deadline": 2 * time.Hour, "not beyond it": time.Minute} {
+	for name, by := range map[string]time.Duration{
+		"beyond the deadline": 2 * time.Hour, "not beyond it": time.Minute, "back": -time.Minute,
+	} {
 		for _, first := range []commands.Class{commands.ClassRetryable, commands.ClassUnknown} {
 			t.Run(name+", "+first.String(), func(t *testing.T) {
 				t.Parallel()
 				inBubble(t, func(h *house) {
 					right := h.setsClock(by)
 					h.vendor.sends, h.vendor.asks = []answer{fails(first)}, []answer{fails(commands.ClassUnknown)}
-					if first == commands.ClassRetryable { // it is made again, by the retry
-						h.vendor.sends = append(h.vendor.sends, fails(first))
-					}
 					m := order("R1", "B1", "1.00")
 					require.ErrorContains(t, h.Handle(context.Background(), m), "the clock was set")
 					require.Empty(t, h.log.messages)
 
 					right()
+					if first == commands.ClassRetryable { // it is known not to have been sent
+						h.vendor.sends = []answer{fails(first)}
+					}
 					h.handle(m)
 					require.Empty(t, h.log.kinds())
 					require.False(t, h.state("B1").SentAt.After(time.Now().Add(h.policy.Lease)), "it would be settled too late")
@@ -73,15 +78,44 @@ func TestAWrongClockParksNothing(t *testing.T) {
 // A verdict is one by any clock.
 func TestAVerdictIsTakenByAWrongClock(t *testing.T) {
 	t.Parallel()
+	for kind, heard := range map[string]answer{
+		"succeeded": says(commands.StatusSucceeded), "failed": fails(commands.ClassPermanent),
+	} {
+		for _, by := range []time.Duration{-2 * time.Hour, 2 * time.Hour} {
+			t.Run(fmt.Sprint(kind, by), func(t *testing.T) {
+				t.Parallel()
+				inBubble(t, func(h *house) {
+					h.setsClock(by)
+					h.vendor.sends = []answer{heard}
+					h.handle(order("R1", "B1", "1.00"))
+					require.Equal(t, []string{kind}, h.log.kinds())
+				})
+			})
+		}
+	}
+}
+
+// A verdict that meets a lost record while the clock is wrong is told when the clock is right, without another question.
+func TestAVerdictOutlastsAWrongClock(t *testing.T) {
+	t.Parallel()
 	inBubble(t, func(h *house) {
-		h.setsClock(2 * time.Hour)
+		right := h.setsClock(time.Hour)
+		set := h.vendor.beforeAnswer
+		h.vendor.beforeAnswer = func() {
+			h.drop(operation.Key(spec, "B1"))
+			set()
+		}
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
-		h.handle(order("R1", "B1", "1.00"))
+		m := order("R1", "B1", "1.00")
+		require.ErrorContains(t, h.Handle(context.Background(), m), "the clock was set")
+		right()
+		h.handle(m)
 		require.Equal(t, []string{"succeeded"}, h.log.kinds())
+		require.Equal(t, []int{1, 0}, []int{h.vendor.sent, h.vendor.asked})
 	})
 }
 
-// A clock that could not be compared lately parks: the store may be away for long, and what is known must be kept.
+// A clock that could not be compared lately is not known to be wrong: while the store is away orders are parked.
 func TestWhatCannotBeComparedIsNotWrong(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(h *house) {
@@ -123,25 +157,50 @@ func TestAClockThatIsSetBackInMidCallShortensNoSettleDelay(t *testing.T) {
 		require.Equal(t, 1, h.vendor.sent)
 		require.False(t, h.state("B1").SentAt.Before(ended))
 		h.vendor.sends = []answer{says(commands.StatusSucceeded)}
-		parked := h.due()
-		h.handle(parked)
+		h.handle(h.due())
 		require.Equal(t, 2, h.vendor.sent)
 	})
 }
 
-// A clock that is ahead when the record is found to be gone does not put the loss into the future: nobody would believe a
-// "no such order" until then.
-func TestALossIsNotPutIntoTheFuture(t *testing.T) {
+// A loss that is found while the clock is ahead is not dated by it: a "no such order" would not count until that date.
+func TestALossIsNotDatedByAWrongClock(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(h *house) {
-		copied := h.parkedCopy("B1")
-		right := h.setsClock(time.Hour)
-		h.vendor.beforeAnswer()
-		h.drop(operation.Key(spec, "B1"))
-		require.ErrorContains(t, h.Handle(context.Background(), copied), "the clock was set")
-		right()
-		h.vendor.asks = []answer{says(commands.StatusMissing)}
-		h.handle(copied)
-		require.False(t, h.state("B1").SentAt.After(time.Now().Add(h.policy.Lease)))
-	})
+	key := operation.Key(spec, "B1")
+	for name, prepare := range map[string]func(h *house) (copied stream.Message, right func()){
+		"when the copy is taken up": func(h *house) (stream.Message, func()) {
+			copied := h.parkedCopy("B1")
+			right := h.setsClock(time.Hour)
+			h.vendor.beforeAnswer()
+			h.drop(key)
+			return copied, right
+		},
+		"when the intent is stored": func(h *house) (stream.Message, func()) {
+			h.vendor.sends = []answer{fails(commands.ClassRetryable)}
+			h.handle(order("R1", "B1", "1.00"))
+			copied := h.due()
+			right := h.setsClock(time.Hour)
+			set := h.vendor.beforeAnswer
+			h.store.swap = func(name string, do func() (idempotency.Record, error)) (idempotency.Record, error) {
+				if name == key {
+					h.drop(key)
+					set()
+				}
+				return do()
+			}
+			return copied, right
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(h *house) {
+				copied, right := prepare(h)
+				require.ErrorContains(t, h.Handle(context.Background(), copied), "the clock was set")
+				right()
+				h.store.swap = nil
+				h.vendor.asks = []answer{says(commands.StatusMissing)}
+				h.handle(copied)
+				require.False(t, h.state("B1").SentAt.After(time.Now().Add(h.policy.Lease)))
+			})
+		})
+	}
 }

@@ -206,14 +206,6 @@ func (d *Driver) Drive(ctx context.Context, job *Job) (Outcome, error) {
 // decide asks the core what the fact means now. A clock that is known to be wrong ends nothing: what would be given up is
 // parked instead, and park says why not now.
 func (r *run) decide(policy commands.Policy) (commands.State, commands.Action, error) {
-	if byClock(r.fact) {
-		if err := r.clockIsOff(); err != nil {
-			if f, ok := r.fact.(commands.SendFailed); ok && f.Class == commands.ClassRetryable && r.state.Owner == policy.Owner {
-				r.known = r.state.Unsent()
-			}
-			return *r.state, commands.Action{}, err
-		}
-	}
 	now := r.Now()
 	next, act, err := commands.Advance(*r.state, r.fact, policy, now)
 	if err == nil && next.Phase == commands.Unresolved && r.state.Phase != commands.Unresolved && r.clockIsOff() != nil {
@@ -221,19 +213,6 @@ func (r *run) decide(policy commands.Policy) (commands.State, commands.Action, e
 		next, act, err = commands.Advance(*r.state, r.fact, policy, now)
 	}
 	return next, act, err
-}
-
-// byClock reports whether what a call led to is weighed by when it ended. A verdict is one at any time.
-func byClock(fact commands.Event) bool {
-	switch f := fact.(type) {
-	case commands.SendFailed, commands.AskFailed:
-		return true
-	case commands.Replied:
-		return f.Reply.Status == commands.StatusRefused
-	case commands.Answered:
-		return f.Reply.Status == commands.StatusMissing
-	}
-	return false
 }
 
 // owner names who submits: this process, at this try of a message. Two tries of one order at one moment would else write

@@ -52,17 +52,21 @@ func (w *world) steps(living []*process) bool {
 		must(err)
 		now[key] = record.Value
 	}
-	lost := w.watch.stepped(now)
-	if len(lost) > 0 {
-		m := lost[w.rng.IntN(len(lost))]
-		m.key, m.skew = "", 0
-		if w.rng.IntN(2) == 0 {
-			m.value = bytes.ReplaceAll(m.value, []byte(strconv.Quote(m.request)), []byte(strconv.Quote(m.request+"-again")))
-			m.request += "-again"
-		}
-		w.later(between(w.rng, 2*tolerance(), queryLag), "write "+m.request+" again", func() { w.again(m) })
+	if lost := w.watch.stepped(now); len(lost) > 0 {
+		w.ordersAgain(lost[w.rng.IntN(len(lost))])
 	}
 	return true
+}
+
+// ordersAgain has a sender order again what is lost, as the same request or as another, while the vendor's query may not
+// show yet what was charged.
+func (w *world) ordersAgain(m message) {
+	m.key, m.skew = "", 0
+	if w.rng.IntN(2) == 0 {
+		m.value = bytes.ReplaceAll(m.value, []byte(strconv.Quote(m.request)), []byte(strconv.Quote(m.request+"-again")))
+		m.request += "-again"
+	}
+	w.later(between(w.rng, 2*tolerance(), queryLag), "write "+m.request+" again", func() { w.again(m) })
 }
 
 // mayStep reports whether a step is one that is promised to be survived: no producer's clock is further ahead than own

@@ -46,6 +46,8 @@ func TestAClockThatIsSetInMidCallEndsNothing(t *testing.T) {
 					m := order("R1", "B1", "1.00")
 					require.ErrorContains(t, h.Handle(context.Background(), m), "the clock was set")
 					require.Empty(t, h.log.messages)
+					known := map[commands.Class]commands.Phase{commands.ClassRetryable: commands.Waiting, commands.ClassUnknown: commands.Asking}
+					require.Equal(t, known[first], h.state("B1").Phase, "the next owner goes on from there")
 
 					right()
 					if first == commands.ClassRetryable { // it is known not to have been sent

@@ -509,8 +509,7 @@ func (r *run) send(ctx context.Context) error {
 		return r.takeBack(ctx, err)
 	}
 	if err := r.fit(); err != nil { // its clock may have been set back while it stood still
-		r.known = r.state.Unsent()
-		return err
+		return r.takeBack(ctx, err)
 	}
 	if attempt > 1 && r.Observe.Resent != nil {
 		r.Observe.Resent()
@@ -536,20 +535,21 @@ func handedOver(err error) bool {
 // takeBack notes in the record that the submission whose intent it holds was not made, so that the next owner makes it
 // at once, without waiting for its lease nor asking. It returns why.
 func (r *run) takeBack(ctx context.Context, why error) error {
-	unsent := r.state.Unsent()
-	if _, err := r.store(ctx, &unsent); err != nil {
-		return err
-	}
-	return why
+	return r.keep(ctx, r.state.Unsent(), why)
 }
 
 // leave stores what was heard since the record was written, so that the next owner goes on from there. It returns why.
 func (r *run) leave(ctx context.Context, why error) error {
-	if r.heard {
-		state := *r.state
-		if _, err := r.store(ctx, &state); err != nil {
-			return err
-		}
+	if !r.heard {
+		return why
+	}
+	return r.keep(ctx, *r.state, why)
+}
+
+// keep stores a state that the message is left in. It returns why it is left.
+func (r *run) keep(ctx context.Context, state commands.State, why error) error {
+	if _, err := r.store(ctx, &state); err != nil {
+		return err
 	}
 	return why
 }
@@ -562,7 +562,7 @@ func (r *run) ask(ctx context.Context) error {
 		return r.leave(ctx, err)
 	}
 	if err := r.fit(); err != nil {
-		return err
+		return r.leave(ctx, err)
 	}
 	put := r.Now()
 	if r.Observe.Asked != nil {
@@ -683,7 +683,8 @@ func (r *run) park(ctx context.Context, next *commands.State, act commands.Actio
 	r.known = *next // unless the copy is there
 	r.known.Parks, r.known.Tries = r.state.Parks, r.state.Tries
 	if err := r.clockIsOff(); err != nil {
-		return false, err
+		r.known.NotBefore = time.Time{}
+		return false, r.keep(ctx, r.known, err)
 	}
 	err := r.publishCopy(ctx, next, act)
 	if errors.Is(err, stream.ErrTooLarge) {

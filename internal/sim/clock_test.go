@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"paydispatch/internal/idempotency"
@@ -54,7 +55,18 @@ func (w *world) setClock(p *process) bool {
 	if p == w.callback {
 		return false
 	}
-	inc := p.current()
+	w.setClockOf(p.current())
+	return true
+}
+
+// setsClock sets the clock of a process while it submits, before it hears how that ended.
+func (w *world) setsClock(c *call) {
+	if w.faults.clocks && c.kind == kindAnswer && strings.Contains(c.name, " send#") && w.rng.IntN(2) == 0 {
+		w.setClockOf(c.owner)
+	}
+}
+
+func (w *world) setClockOf(inc *incarnation) {
 	far := between(w.rng, 5*time.Second, 10*time.Minute)
 	if w.rng.IntN(2) == 0 {
 		far = -far
@@ -64,7 +76,6 @@ func (w *world) setClock(p *process) bool {
 	w.gate.mu.Lock()
 	defer w.gate.mu.Unlock()
 	inc.clock.far, inc.clock.from, inc.clock.to = far, time.Now(), time.Now().Add(between(w.rng, time.Second, time.Minute))
-	return true
 }
 
 // quiet is a context for what the scheduler itself does.

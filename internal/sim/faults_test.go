@@ -29,6 +29,8 @@ type faults struct {
 	text *text
 	// steps: the store starts again from earlier states rather than anything else.
 	steps bool
+	// clocks: the clocks of processes are set while they submit.
+	clocks bool
 }
 
 func newFaults(rng *rand.Rand, s *scenario) faults {
@@ -36,7 +38,7 @@ func newFaults(rng *rand.Rand, s *scenario) faults {
 	if s.late && rng.IntN(2) == 0 {
 		f.from, f.until = lateFaults, lateFaults+faultsEnd+time.Minute
 	}
-	switch rng.IntN(9) {
+	switch rng.IntN(10) {
 	case 0:
 		f.only, f.often = []kind{kindDial, kindReceive, kindReply, kindCallback}, 10+rng.IntN(40)
 	case 1:
@@ -57,6 +59,9 @@ func newFaults(rng *rand.Rand, s *scenario) faults {
 		s.pace = easy()
 		f.steps, f.rarely, f.left = true, 20+rng.IntN(60), 10+rng.IntN(25)
 		f.only, f.often = []kind{kindDial, kindReply}, 20+rng.IntN(40)
+	case 8:
+		f.clocks, f.rarely, f.left = true, 0, 10+rng.IntN(25)
+		f.only, f.often = []kind{kindDial, kindReceive, kindReply}, 20+rng.IntN(40)
 	}
 	return f
 }

@@ -365,6 +365,7 @@ func (w *world) step(calls []*call, tasks []task, i int) {
 		w.watch.upset()
 		w.silence(c.owner)
 	}
+	w.setsClock(c)
 	w.gate.release(c, f)
 	if f == stalled && c.intent && w.faults.intents > 0 {
 		w.befall(c.owner)

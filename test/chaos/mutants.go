@@ -46,7 +46,7 @@ func mutants() []mutant {
 			name: "an unclear outcome is sent again", row: "vendor-lost", danger: "what was executed is executed once more",
 			edit: &overlay.Edit{
 				File: "internal/commands/advance.go",
-				Old:  "	return m.unclear(m.now, \"the gateway's answer did not arrive or could not be read (\"+e.Code+\")\")\n",
+				Old:  "	return m.unclear(m.state.lastLeft(), \"the gateway's answer did not arrive or could not be read (\"+e.Code+\")\")\n",
 				New:  "	return m.send()\n",
 			},
 		},

@@ -130,8 +130,8 @@ func (s State) Untouched() bool {
 // it: a parked copy, or what this process did. news reports whether the memory knew what the record does not.
 //
 // A verdict outweighs all. Else whoever knows of more submissions, or of a later one, outweighs the other, since a store
-// may go back in time; and the proof that the very submission on record did not leave outweighs that record. What is
-// believed then never leads to a submission that was not asked about.
+// may go back in time; and the proof that the very submission which one of them says is under way did not leave, outweighs
+// that one: it was written later. What is believed then never leads to a submission that was not asked about.
 func (s State) Joined(memory State) (joined State, news bool) {
 	joined, news = s.weighed(memory)
 	joined.unknown = joinedUnknown(joinedUnknown(joined.unknown, s.unknown), memory.unknown)
@@ -146,6 +146,8 @@ func (s State) weighed(memory State) (joined State, news bool) {
 		joined = memory.outlived(s)
 		joined.Phase = Settled // whoever the record was for has not heard of it
 		return joined, true
+	case s.disproves(memory):
+		return s, false
 	case memory.disproves(s):
 		joined = memory.outlived(s)
 		joined.Sends, joined.SentAt = memory.Sends, memory.SentAt

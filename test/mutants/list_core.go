@@ -88,6 +88,8 @@ func core() []mutant {
 			old: "	m.state.Parks++\n	until", new: "	m.state.Parks++\n	m.state.Tries++\n	until"},
 		{name: "a window may be too short", danger: "an order that was charged in the part that is lost is ordered again", file: policy,
 			old: "p.BackWindow > 0 && p.BackWindow < least {", new: "p.BackWindow > 0 && least < 0 {"},
+		{name: "a proof on record is not believed", danger: "outages use up the submissions of an order", file: state,
+			old: "	case s.disproves(memory):\n		return s, false\n", new: ""},
 		{name: "an unsent submission is not counted back", danger: "outages use up the submissions of an order", file: advance,
 			old: "		m.state.Sends--\n		return m.park(e.RetryAfter)", new: "		return m.park(e.RetryAfter)"},
 		{name: "any owner's submission is mine", danger: "another's submission is called unsent", file: advance,
